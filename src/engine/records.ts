@@ -1,0 +1,97 @@
+import type { Deployment } from '../rollout/deployment.ts'
+import type { Drift } from '../rollout/observed.ts'
+import type { Release } from '../rollout/release.ts'
+import type { Target, TargetKey } from '../rollout/target.ts'
+import type { LocatedSpec, Problem } from '../spec/spec.ts'
+
+/** Version of the stored shapes. A store that meets a newer one refuses to start; an older one is migrated. */
+export const schemaVersion = 1
+
+/** The right to work on a target. A write with an epoch that is not the newest is refused. */
+export type Claim = { target: TargetKey; holder: string; epoch: number; expiresAt: string }
+
+/** What the config repo wants of a target. */
+export type Desired = { commit: string; specHash: string; spec: LocatedSpec }
+
+/** What was last brought to the host and proven there. */
+export type Applied = { deploymentId: string; specHash: string; release: Release; at: string }
+
+/** What GitHub was last told about a check run, so that the outbox knows what is missing. */
+export type ReportState = {
+  /** Set once GitHub answered with the run's id. */
+  checkRunId: number | null
+  /** True from just before the create call: after a crash the run is looked up before it is made again. */
+  createIntended: boolean
+  /** Hash of what was written last, '' for nothing. */
+  writtenHash: string
+  writeCount: number
+  /** True once the final state stands at GitHub. */
+  done: boolean
+}
+
+/** Healing of one target: its backoff, and what was last put right. */
+export type Healing = {
+  failureCount: number
+  notBefore: string
+  lastDrift: Drift[]
+  lastHealedAt: string | null
+}
+
+/** All that is known of one target: desired, attempted and applied are three fields. */
+export type TargetRecord = {
+  version: number
+  key: TargetKey
+  target: Target
+  /** null once the app left the config repo. */
+  desired: Desired | null
+  attempted: { deploymentId: string; specHash: string; attempt: number } | null
+  applied: Applied | null
+  /** Oldest first, bounded. */
+  deployments: Deployment[]
+  /** By deployment id, for the deployments above. */
+  reports: Record<string, ReportState>
+  healing: Healing | null
+}
+
+/** What the config repo said at one commit, for the check run over all. */
+export type Revision = {
+  commit: string
+  seenAt: string
+  problems: Problem[]
+  /** Deployments this commit asked for. */
+  deploymentIds: { target: TargetKey; deploymentId: string }[]
+  unchangedCount: number
+  pausedTargets: { target: TargetKey; reason: string }[]
+  /** Set when a newer commit took over before this one ended. */
+  supersededBy: string | null
+  attempt: number
+  endedAt: string | null
+  report: ReportState
+}
+
+/** All that is known of one config repo. */
+export type RepoRecord = {
+  version: number
+  repo: string
+  branch: string
+  /** The commit whose specs were last read. null before the first. */
+  head: string | null
+  /** Newest last, bounded. */
+  revisions: Revision[]
+}
+
+/** What a webhook said, reduced to what we look at: the hint "look again at this repo", or a re-run. */
+export type DeliveryHint =
+  | { kind: 'repo'; repo: string }
+  | {
+      kind: 'rerunCheck'
+      repo: string
+      headSha: string
+      name: string
+      externalId: string
+      checkRunId: number
+    }
+  | { kind: 'rerunSuite'; repo: string; headSha: string }
+
+/** A webhook delivery, stored before it is acknowledged. `guid` is GitHub's `X-GitHub-Delivery`. */
+export type Delivery = { guid: string; receivedAt: string; hint: DeliveryHint; processedAt: string | null }

@@ -1,0 +1,34 @@
+import { createHash } from 'node:crypto'
+
+/** One app of one config repo on one host, optionally as the preview of a pull request. */
+export type Target = { repo: string; app: string; host: string; preview: number | null }
+
+/** `owner/name:app@host`, or `owner/name:app@host#12` for the preview of pull request 12. */
+export type TargetKey = string
+
+const targetPattern = /^(?<repo>[^:@#\s]+):(?<app>[^:@#\s]+)@(?<host>[^:@#\s]+?)(?:#(?<preview>[1-9]\d*))?$/
+
+export function formatTarget(target: Target): TargetKey {
+  const preview = target.preview === null ? '' : `#${target.preview}`
+  return `${target.repo}:${target.app}@${target.host}${preview}`
+}
+
+/** The target a key names, or `null` where the text is no key. */
+export function parseTarget(key: TargetKey): Target | null {
+  const groups = targetPattern.exec(key)?.groups
+  if (!groups?.repo || !groups.app || !groups.host) return null
+  return {
+    repo: groups.repo,
+    app: groups.app,
+    host: groups.host,
+    preview: groups.preview === undefined ? null : Number(groups.preview),
+  }
+}
+
+/** Eight hex digits that stand for a target of an installation, so that names on a host never collide. */
+export function targetDigest(owner: string, target: Target): string {
+  return createHash('sha256')
+    .update(`${owner}\n${formatTarget(target)}`)
+    .digest('hex')
+    .slice(0, 8)
+}
