@@ -130,6 +130,8 @@ async function claim(holderPath: string): Promise<boolean> {
 
 async function releaseFolder(folder: string, bridge: string): Promise<void> {
   await ip(['link', 'delete', bridge]).catch(ignore)
+  // The Engine mounts its data folder onto itself, and leaves it so.
+  await execFileText('umount', [join(folder, 'data')], { timeout: 10_000 }).catch(ignore)
   await rm(join(folder, 'holder'), { force: true })
 }
 

@@ -10,6 +10,9 @@ import { findStaticBusybox, reachableEngine } from './docker-daemon.ts'
 /** A mirror that hangs must not hang a test run: the largest package needs about a minute on a slow line. */
 const aptTimeoutMs = 600_000
 
+/** Characters of apt's output kept for an error: its last screen or two. */
+const outputLimit = 4_000
+
 /** What the tests start, and the Debian package it comes from. iproute2 brings `ip`, for the daemon's own bridge. */
 const requirements = [
   { command: 'dockerd', package: 'docker.io' },
@@ -103,6 +106,3 @@ function run(command: string, args: readonly string[]): Promise<string> {
     })
   })
 }
-
-/** Characters of apt's output kept for an error: its last screen or two. */
-const outputLimit = 4_000
