@@ -10,7 +10,8 @@ import type { HostStep } from '../rollout/step.ts'
 import type { PullPolicy } from '../spec/spec.ts'
 import type { Claim, Delivery, RepoRecord, TargetRecord } from './records.ts'
 
-export type Clock = { now(): Date }
+/** Structured log, as pino writes it. */
+export type Log = Record<'debug' | 'info' | 'warn' | 'error', (fields: object, message: string) => void>
 
 /** One file of a config repo at a commit. `oid` is git's object id: the same content has the same id. */
 export type TreeEntry = { path: string; oid: string; kind: 'file' | 'executable' | 'link' | 'submodule' }
@@ -55,9 +56,15 @@ export type DockerHost = {
   name: string
   /**
    * All that is ours in one list call; `deep` inspects each container too; `sites` reads the links and releases of
-   * all sites in one exec. @throws TowlineError `temporary` where the host does not answer.
+   * all sites in one exec; `only` narrows the list to one app, which costs a fraction on a full host.
+   * @throws TowlineError `temporary` where the host does not answer.
    */
-  observe(options: { deep?: boolean; sites?: boolean; signal: AbortSignal }): Promise<ObservedHost>
+  observe(options: {
+    deep?: boolean
+    sites?: boolean
+    only?: { repo: string; app: string }
+    signal: AbortSignal
+  }): Promise<ObservedHost>
   /**
    * Resolves a reference to what it means now, without downloading layers. @throws TowlineError `input` where no
    * registry has it, `temporary` where the registry does not answer.

@@ -61,11 +61,10 @@ export type Revision = {
   /** Deployments this commit asked for. */
   deploymentIds: { target: TargetKey; deploymentId: string }[]
   unchangedCount: number
-  pausedTargets: { target: TargetKey; reason: string }[]
+  pausedTargets: { target: TargetKey; reason: string; until: string | null }[]
   /** Set when a newer commit took over before this one ended. */
   supersededBy: string | null
   attempt: number
-  endedAt: string | null
   report: ReportState
 }
 

@@ -76,9 +76,15 @@ export function queueDeployment(options: {
   now: string
   deadlineAt: string
 }): Deployment {
-  const { now, ...given } = options
+  const { id, target, commit, specHash, attempt, trigger, now, deadlineAt } = options
   return {
-    ...given,
+    id,
+    target,
+    commit,
+    specHash,
+    attempt,
+    trigger,
+    deadlineAt,
     phase: 'queued',
     progress: 0,
     message: 'waiting for a worker',

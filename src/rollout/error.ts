@@ -17,11 +17,17 @@ export class TowlineError extends Error {
   readonly fault: Fault
   /** One sentence that says what to do next. Empty where there is nothing to do. */
   readonly hint: string
+  /** How long the other side asked us to wait before the next call; null where it did not say. */
+  readonly retryAfterMs: number | null
 
-  constructor(message: string, options: { fault: Fault; hint?: string; cause?: unknown }) {
+  constructor(
+    message: string,
+    options: { fault: Fault; hint?: string; cause?: unknown; retryAfterMs?: number },
+  ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause })
     this.fault = options.fault
     this.hint = options.hint ?? ''
+    this.retryAfterMs = options.retryAfterMs ?? null
   }
 }
 

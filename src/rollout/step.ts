@@ -29,8 +29,11 @@ export type StepAct =
     }
   | { do: 'stopContainer'; phase: WorkPhase; name: string; graceMs: number }
   | { do: 'startContainer'; phase: 'updating_routes'; name: string }
-  /** Wait until each container is ready: healthy, or running without a restart for `settleMs`. */
-  | { do: 'awaitReady'; phase: 'updating_routes'; names: string[]; settleMs: number }
+  /**
+   * Wait until each container is ready: healthy, or running without a restart for `settleMs`. `created` names those
+   * made by this plan: every restart of theirs counts against them.
+   */
+  | { do: 'awaitReady'; phase: 'updating_routes'; names: string[]; created: string[]; settleMs: number }
   /** After the switch: each container must stay ready for `monitorMs`. */
   | { do: 'monitor'; phase: 'health_check'; names: string[]; monitorMs: number }
   /** Stop and remove. Volumes stay. */

@@ -1,0 +1,318 @@
+import { createHash } from 'node:crypto'
+import { queueDeployment, type Trigger } from '../rollout/deployment.ts'
+import { faultOf, TowlineError } from '../rollout/error.ts'
+import { formatTarget, type Target } from '../rollout/target.ts'
+import { hashSpec, type SiteServer } from '../spec/release.ts'
+import type { LocatedSpec, Problem } from '../spec/spec.ts'
+import type { Mirror, Store } from './ports.ts'
+import type { Desired, RepoRecord, ReportState, Revision, TargetRecord } from './records.ts'
+import { schemaVersion } from './records.ts'
+import type { SpecReader } from './spec-reader.ts'
+import { pausedReason } from './target-pass.ts'
+
+export type ConfigParts = {
+  store: Store
+  specs: SpecReader
+  siteServer: SiteServer
+  /** Longest life of one deployment. */
+  deadlineMs: number
+  /** Called for each target whose wish changed. */
+  onWish: (key: string) => void
+  /** Called when a revision was stored or changed. */
+  onRevision: (repo: string) => void
+}
+
+/**
+ * One look at one config repo: has the head moved, what do the specs say there, which targets want something new.
+ * Each of those gets a queued deployment. Safe to repeat: the same commit asks for nothing twice. `force` reads the
+ * head's specs even where it has not moved (start-up, a re-run of the commit).
+ */
+export async function passRepo(
+  parts: ConfigParts,
+  { repo, branch, mirror }: { repo: string; branch: string; mirror: Mirror },
+  options: { force: boolean; signal: AbortSignal },
+): Promise<void> {
+  const { signal } = options
+  const record = await parts.store.readRepo(repo)
+  const head = await mirror.probe({ signal })
+  if (head === record?.head && !options.force) return
+  const commit = head === null ? null : await mirror.fetch({ signal })
+  if (commit === null) {
+    // The branch is gone. Nothing is taken down for it: only a commit can say that an app is unwanted.
+    await parts.store.updateRepo(repo, (stored) => ({
+      ...(stored ?? newRepo(repo, branch)),
+      branch,
+      head: null,
+    }))
+    return
+  }
+  const read = await parts.specs.read({ repo, commit, tree: mirror, signal })
+  if (read.fileCount === 0 && (record?.revisions.length ?? 0) === 0) {
+    await parts.store.updateRepo(repo, (stored) => ({
+      ...(stored ?? newRepo(repo, branch)),
+      branch,
+      head: commit,
+    }))
+    return
+  }
+  const targets = new Map((await parts.store.listTargets()).map((target) => [target.key, target]))
+  const wishes = compareWishes(parts, { repo, commit, specs: read.specs, targets })
+  const known = record?.revisions.find((revision) => revision.commit === commit)
+  if (!known || wishes.changed.length > 0) {
+    // The revision is stored before its deployments: a crash in between repeats this pass and completes it.
+    await storeRevision(parts, { repo, branch, commit, wishes, problems: read.problems })
+  }
+  for (const { key, target, desired, deploymentId } of wishes.changed) {
+    await parts.store.updateTarget(key, (stored) =>
+      wish(stored ?? newTarget(key, target), {
+        desired,
+        deploymentId,
+        trigger: 'push',
+        deadlineMs: parts.deadlineMs,
+      }),
+    )
+    parts.onWish(key)
+  }
+  for (const { key, target, desired } of wishes.adjusted) {
+    await parts.store.updateTarget(key, (stored) => ({ ...(stored ?? newTarget(key, target)), desired }))
+    parts.onWish(key)
+  }
+  if (read.problems.length === 0) await forgetUnwanted(parts, { repo, wanted: wishes.keys, targets })
+  parts.onRevision(repo)
+}
+
+/**
+ * Queues one more attempt of a target at what the repo wants now, shown on `commit`. Returns its id, or null where
+ * one is open already.
+ */
+export async function queueRerun(
+  parts: Pick<ConfigParts, 'store' | 'deadlineMs' | 'onWish'>,
+  key: string,
+  { commit, trigger }: { commit: string; trigger: Trigger },
+): Promise<string | null> {
+  let queued: string | null = null
+  await parts.store.updateTarget(key, (stored) => {
+    queued = null
+    if (!stored?.desired) return stored ?? unexpected(key)
+    if (stored.deployments.some(({ result }) => result === null)) return stored
+    const { specHash } = stored.desired
+    const attempts = stored.deployments
+      .filter((one) => one.specHash === specHash)
+      .map(({ attempt }) => attempt)
+    const attempt = Math.max(0, ...attempts) + 1
+    const id = deploymentId(key, { commit, specHash, attempt })
+    queued = id
+    return queue(stored, {
+      id,
+      commit,
+      desired: stored.desired,
+      attempt,
+      trigger,
+      deadlineMs: parts.deadlineMs,
+    })
+  })
+  if (queued !== null) parts.onWish(key)
+  return queued
+}
+
+export const newReport: ReportState = {
+  checkRunId: null,
+  createIntended: false,
+  writtenHash: '',
+  writeCount: 0,
+  done: false,
+}
+
+type Wish = { key: string; target: Target; desired: Desired; deploymentId: string }
+type Wishes = {
+  keys: Set<string>
+  /** The input changed: a deployment is due. */
+  changed: Wish[]
+  /** Only how it is handled changed (pause, dependencies, retention). */
+  adjusted: { key: string; target: Target; desired: Desired }[]
+  unchangedCount: number
+  paused: Revision['pausedTargets']
+}
+
+function compareWishes(
+  parts: Pick<ConfigParts, 'siteServer'>,
+  input: { repo: string; commit: string; specs: WishedSpec[]; targets: Map<string, TargetRecord> },
+): Wishes {
+  const wishes: Wishes = { keys: new Set(), changed: [], adjusted: [], unchangedCount: 0, paused: [] }
+  const nowMs = Date.now()
+  for (const { located, filesOid } of input.specs) {
+    const { spec, hash } = located
+    const specHash = hashSpec({ hash, filesOid, spec, siteServer: parts.siteServer })
+    for (const host of spec.hosts) {
+      const target: Target = { repo: input.repo, app: spec.name, host, preview: null }
+      const key = formatTarget(target)
+      wishes.keys.add(key)
+      const known = input.targets.get(key)
+      const desired = { commit: input.commit, specHash, spec: located }
+      const reason = pausedReason(spec.paused, nowMs)
+      const settled = known?.desired?.specHash === specHash && known.attempted?.specHash === specHash
+      if (reason !== null) {
+        wishes.paused.push({ target: key, reason, until: spec.paused?.until ?? null })
+        if (!known?.desired || !sameWish(known.desired, desired))
+          wishes.adjusted.push({ key, target, desired })
+        continue
+      }
+      if (settled) {
+        wishes.unchangedCount += 1
+        if (!sameWish(known.desired, desired)) {
+          wishes.adjusted.push({ key, target, desired: { ...desired, commit: known.desired.commit } })
+        }
+        continue
+      }
+      const attempt = automaticAttempt(known, specHash)
+      const id = deploymentId(key, { commit: input.commit, specHash, attempt })
+      wishes.changed.push({ key, target, desired, deploymentId: id })
+    }
+  }
+  return wishes
+}
+
+/** A spec, and git's id of the folder behind `source.files`. */
+export type WishedSpec = { located: LocatedSpec; filesOid: string | null }
+
+/** The same input, handled the same way. What is compared besides the hash does not change what runs. */
+function sameWish(a: Desired, b: Desired): boolean {
+  const handling = ({ spec: { spec } }: Desired) =>
+    JSON.stringify([spec.paused, spec.dependsOn, spec.keepReleases, spec.progressDeadlineMs])
+  return a.specHash === b.specHash && handling(a) === handling(b)
+}
+
+/**
+ * Coming back to what serves already reuses its attempt, so nothing is made twice. Coming back to what failed before
+ * counts on, so that its names are new.
+ */
+function automaticAttempt(known: TargetRecord | undefined, specHash: string): number {
+  const earlier = known?.deployments.filter((deployment) => deployment.specHash === specHash) ?? []
+  if (known?.applied?.specHash === specHash) {
+    return earlier.find(({ id }) => id === known.applied?.deploymentId)?.attempt ?? 1
+  }
+  return Math.max(0, ...earlier.map(({ attempt }) => attempt)) + 1
+}
+
+/** The same wish has the same id, so that a repeated pass finds what it queued before. */
+function deploymentId(key: string, wish: { commit: string; specHash: string; attempt: number }): string {
+  const digest = createHash('sha256').update(JSON.stringify([key, wish.commit, wish.specHash, wish.attempt]))
+  return `d-${digest.digest('hex').slice(0, 16)}`
+}
+
+function wish(
+  stored: TargetRecord,
+  input: { desired: Desired; deploymentId: string; trigger: Trigger; deadlineMs: number },
+): TargetRecord {
+  const { desired, deploymentId: id, trigger, deadlineMs } = input
+  if (stored.deployments.some((deployment) => deployment.id === id)) return stored
+  const attempt = automaticAttempt(stored, desired.specHash)
+  return queue(stored, { id, commit: desired.commit, desired, attempt, trigger, deadlineMs })
+}
+
+function queue(
+  stored: TargetRecord,
+  input: {
+    id: string
+    commit: string
+    desired: Desired
+    attempt: number
+    trigger: Trigger
+    deadlineMs: number
+  },
+): TargetRecord {
+  const { id, commit, desired, attempt, trigger } = input
+  const nowMs = Date.now()
+  const deployment = queueDeployment({
+    id,
+    target: stored.key,
+    commit,
+    specHash: desired.specHash,
+    attempt,
+    trigger,
+    now: new Date(nowMs).toISOString(),
+    deadlineAt: new Date(nowMs + input.deadlineMs).toISOString(),
+  })
+  return {
+    ...stored,
+    desired,
+    attempted: { deploymentId: id, specHash: desired.specHash, attempt },
+    deployments: [...stored.deployments, deployment],
+    reports: { ...stored.reports, [id]: newReport },
+    healing: null,
+  }
+}
+
+async function storeRevision(
+  parts: ConfigParts,
+  input: { repo: string; branch: string; commit: string; wishes: Wishes; problems: Problem[] },
+): Promise<void> {
+  const { repo, branch, commit, wishes } = input
+  await parts.store.updateRepo(repo, (stored) => {
+    const record = stored ?? newRepo(repo, branch)
+    const known = record.revisions.find((revision) => revision.commit === commit)
+    const asked = wishes.changed.map(({ key, deploymentId: id }) => ({ target: key, deploymentId: id }))
+    const askedKeys = new Set(asked.map(({ target }) => target))
+    const revision: Revision = {
+      commit,
+      seenAt: known?.seenAt ?? new Date().toISOString(),
+      problems: input.problems.slice(0, problemLimit),
+      deploymentIds: [
+        ...(known?.deploymentIds.filter(({ target }) => !askedKeys.has(target)) ?? []),
+        ...asked,
+      ],
+      unchangedCount: known?.unchangedCount ?? wishes.unchangedCount,
+      pausedTargets: wishes.paused,
+      supersededBy: null,
+      attempt: known?.attempt ?? 1,
+      report: known?.report ?? newReport,
+    }
+    const others = record.revisions
+      .filter((other) => other.commit !== commit)
+      .map((other) => (other.supersededBy === null ? { ...other, supersededBy: commit } : other))
+    return { ...record, branch, head: commit, revisions: [...others, revision] }
+  })
+}
+
+/** Apps that left the repo keep running (pruning is opt-in), but nothing is wished of them any more. */
+async function forgetUnwanted(
+  parts: ConfigParts,
+  input: { repo: string; wanted: Set<string>; targets: Map<string, TargetRecord> },
+): Promise<void> {
+  for (const { key, target, desired } of input.targets.values()) {
+    if (target.repo !== input.repo || target.preview !== null || desired === null || input.wanted.has(key))
+      continue
+    await parts.store.updateTarget(key, (stored) => ({ ...(stored ?? unexpected(key)), desired: null }))
+  }
+}
+
+function newRepo(repo: string, branch: string): RepoRecord {
+  return { version: schemaVersion, repo, branch, head: null, revisions: [] }
+}
+
+function newTarget(key: string, target: Target): TargetRecord {
+  return {
+    version: schemaVersion,
+    key,
+    target,
+    desired: null,
+    attempted: null,
+    applied: null,
+    deployments: [],
+    reports: {},
+    healing: null,
+  }
+}
+
+function unexpected(key: string): never {
+  throw new TowlineError(`the record of ${key} is gone`, { fault: 'bug' })
+}
+
+/** A file's problem as data where reading it fails for a reason its author can mend; anything else is thrown on. */
+export function inputProblem(path: string, line: number, error: unknown): Problem {
+  if (!(error instanceof TowlineError) || faultOf(error) !== 'input') throw error
+  return { path, line, column: 1, endLine: line, endColumn: 1, message: error.message, hint: error.hint }
+}
+
+/** Enough for any commit a person mends by hand; a bound on the record and on the requests that report it. */
+const problemLimit = 500

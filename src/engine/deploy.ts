@@ -1,0 +1,265 @@
+import { describeStep, renderPlan } from '../report/plan-lines.ts'
+import type { Deployment } from '../rollout/deployment.ts'
+import { explain, faultOf, TowlineError } from '../rollout/error.ts'
+import type { WorkPhase } from '../rollout/phase.ts'
+import { planRelease, planRemoval } from '../rollout/plan.ts'
+import type { FileSource, Release } from '../rollout/release.ts'
+import type { Step } from '../rollout/step.ts'
+import { renderRelease } from '../spec/release.ts'
+import { type Journal, openJournal } from './journal.ts'
+import type { Log } from './ports.ts'
+import type { TargetRecord } from './records.ts'
+import { executeSteps, observeTarget, observeTimeoutMs, type TargetParts, type TargetWork } from './steps.ts'
+import { backoffMs, sleep } from './wait.ts'
+
+/**
+ * Brings one open deployment to its end: `active`, `failed` with the old release back in place, or (where the signal
+ * cancelled its waits) left open for the next look. Safe to call again after a crash at any point.
+ */
+export async function runDeployment(
+  parts: TargetParts,
+  work: TargetWork,
+  deployment: Deployment,
+): Promise<void> {
+  const journal = openJournal(parts, work, deployment.id)
+  const deadline = AbortSignal.timeout(Math.max(1, Date.parse(deployment.deadlineAt) - Date.now()))
+  const signal = AbortSignal.any([work.signal, deadline])
+  const bounded = { ...work, signal }
+  try {
+    if (deployment.phase !== 'queued')
+      await journal.write({ type: 'resumed', message: 'resumed after restart' })
+    const release = await withRetries(() => rollOut(parts, bounded, journal), { signal, log: parts.log })
+    await journal.succeed(release)
+  } catch (error) {
+    if (work.signal.aborted || faultOf(error) === 'stale') throw error
+    const failure = deadline.aborted ? pastDeadline(deployment) : error
+    await failDeployment(parts, work, { journal, error: failure })
+    return
+  }
+  await cleanUp(parts, work, journal.deployment())
+}
+
+/** The story of a rollout: pin what goes in, then bring the host there phase by phase until the plan is empty. */
+async function rollOut(parts: TargetParts, work: TargetWork, journal: Journal): Promise<Release> {
+  await journal.write({ type: 'phase', phase: 'pulling_source', message: 'resolving what goes in' })
+  const release = journal.deployment().release ?? (await pinRelease(parts, work, journal.deployment()))
+  let view = await observeTarget(parts, work)
+  const plan = planRelease(release, view, { prove: true, keepReleaseIds: null })
+  await journal.write(
+    ...(journal.deployment().release
+      ? []
+      : [{ type: 'pinned', release, changes: renderPlan(plan) } as const]),
+    { type: 'phase', phase: 'building', message: `image ${release.image.reference}` },
+  )
+  await executePhases(parts, work, { journal, release, steps: plan })
+  for (let pass = 1; pass <= convergencePasses; pass += 1) {
+    view = await observeTarget(parts, work)
+    const rest = planRelease(release, view, { prove: false, keepReleaseIds: null }).filter(isBeforeActive)
+    if (rest.length === 0) return release
+    await executePhases(parts, work, { journal, release, steps: rest })
+  }
+  throw new TowlineError(`${work.record.key} does not stay as deployed: something else keeps changing it`, {
+    fault: 'operator',
+    hint: 'Look for another tool or person that stops, removes or reconfigures its containers.',
+  })
+}
+
+async function pinRelease(parts: TargetParts, work: TargetWork, deployment: Deployment): Promise<Release> {
+  const { record, host, claim, signal } = work
+  const desired = record.desired
+  if (!desired) {
+    throw new TowlineError(`${record.key} has no spec any more`, { fault: 'cancelled' })
+  }
+  const { spec } = desired.spec
+  const image = await host.resolveImage(spec.kind === 'Service' ? spec.image : parts.siteServer.image, {
+    pullPolicy: spec.kind === 'Service' ? spec.pullPolicy : 'missing',
+    signal,
+  })
+  return renderRelease(spec, {
+    owner: parts.store.owner,
+    target: record.target,
+    deploymentId: deployment.id,
+    commit: deployment.commit,
+    attempt: deployment.attempt,
+    epoch: claim.epoch,
+    specHash: deployment.specHash,
+    image,
+    source: await pinFiles(parts, work, deployment.commit),
+    siteServer: parts.siteServer,
+  })
+}
+
+async function pinFiles(parts: TargetParts, work: TargetWork, commit: string): Promise<FileSource | null> {
+  const spec = work.record.desired?.spec.spec
+  if (spec?.kind !== 'Site') return null
+  if ('inline' in spec.source) return { kind: 'inline', files: spec.source.inline }
+  const path = spec.source.files
+  const treeOid = await parts.files.treeOid(work.record.target.repo, commit, path, work.signal)
+  if (treeOid === null) {
+    throw new TowlineError(`folder ${path} does not exist at commit ${commit.slice(0, 12)}`, {
+      fault: 'input',
+      hint: 'Put the folder into the config repo, or correct source.files.',
+    })
+  }
+  return { kind: 'folder', commit, path, treeOid }
+}
+
+async function executePhases(
+  parts: TargetParts,
+  work: TargetWork,
+  { journal, release, steps }: { journal: Journal; release: Release; steps: Step[] },
+): Promise<void> {
+  const spec = work.record.desired?.spec.spec
+  for (const phase of workPhases) {
+    if (phase === 'creating_symlinks' && release.kind === 'Service') continue
+    const due = steps.filter((step) => step.phase === phase)
+    await journal.write({
+      type: 'phase',
+      phase,
+      message: due.length > 0 ? phaseMessage(due) : 'nothing to change',
+    })
+    await executeSteps(parts, work, due, {
+      readyTimeoutMs: spec?.progressDeadlineMs ?? defaultReadyTimeoutMs,
+      onProgress: (_step, fraction, message) => journal.progress(phase, fraction, message),
+    })
+  }
+}
+
+/** The phases a plan's steps belong to, in order. */
+const workPhases: WorkPhase[] = [
+  'building',
+  'copying_files',
+  'creating_symlinks',
+  'updating_routes',
+  'health_check',
+]
+
+function phaseMessage(steps: Step[]): string {
+  const lines = steps.flatMap((step) => describeStep(step) ?? [])
+  const waits = steps.some(({ do: act }) => act === 'awaitReady')
+  if (lines.length === 0) return waits ? 'waiting until it is ready' : 'watching whether it stays well'
+  return [...lines.slice(0, 3), ...(lines.length > 3 ? [`and ${lines.length - 3} more`] : [])].join(', ')
+}
+
+function isBeforeActive(step: Step): boolean {
+  return step.phase !== 'active'
+}
+
+/** The old release goes back into place before the failure is reported, so that the report is true. */
+async function failDeployment(
+  parts: TargetParts,
+  work: TargetWork,
+  { journal, error }: { journal: Journal; error: unknown },
+): Promise<void> {
+  const { reason, hint } = explain(error)
+  const fault = faultOf(error)
+  const logTail = await readLogTail(work, journal.deployment())
+  const previous = await restorePrevious(parts, { ...work, record: await journal.record() })
+  if (fault === 'bug')
+    parts.log.error({ err: error, target: work.record.key }, 'deployment failed by a bug of ours')
+  await journal.write({ type: 'failed', fault, reason, hint, logTail, previous })
+}
+
+async function restorePrevious(parts: TargetParts, work: TargetWork): Promise<string> {
+  const signal = AbortSignal.timeout(restoreTimeoutMs)
+  const { applied } = work.record
+  try {
+    const view = await observeTarget(parts, work)
+    const steps = applied
+      ? planRelease(applied.release, view, { prove: false, keepReleaseIds: null })
+      : planRemoval(view)
+    await executeSteps(parts, { ...work, signal }, steps, { readyTimeoutMs: restoreTimeoutMs })
+    if (!applied) return 'there was none; nothing of this attempt was left on the host'
+    const touched = steps.some((step) => isBeforeActive(step))
+    return touched
+      ? `release ${applied.release.id} was put back and serves`
+      : `release ${applied.release.id} was never touched and serves`
+  } catch (error) {
+    parts.log.warn({ target: work.record.key, ...explain(error) }, 'putting the old release back failed')
+    return `could not be put back yet (${explain(error).reason}); healing goes on trying`
+  }
+}
+
+async function readLogTail(work: TargetWork, deployment: Deployment): Promise<string[]> {
+  const lines: string[] = []
+  for (const { name } of deployment.release?.containers.slice(0, 1) ?? []) {
+    const signal = AbortSignal.timeout(observeTimeoutMs)
+    lines.push(...(await work.host.logs(name, { tail: logTailLines, signal }).catch(() => [])))
+    const probe = await work.host.probe(name, { signal }).catch(() => null)
+    for (const line of probe?.healthLog ?? []) lines.push(`health check: ${line}`)
+  }
+  return lines
+}
+
+/** Removes what the release no longer needs. Best effort: what fails here is found by the next sweep. */
+async function cleanUp(parts: TargetParts, work: TargetWork, deployment: Deployment): Promise<void> {
+  const { release } = deployment
+  if (!release) return
+  try {
+    const record = (await parts.store.readTarget(work.record.key)) ?? work.record
+    const view = await observeTarget(parts, { ...work, record })
+    const steps = planRelease(release, view, {
+      prove: false,
+      keepReleaseIds: keptReleaseIds(record, release),
+    })
+    const signal = AbortSignal.timeout(restoreTimeoutMs)
+    await executeSteps(
+      parts,
+      { ...work, signal },
+      steps.filter((step) => !isBeforeActive(step)),
+      {
+        readyTimeoutMs: restoreTimeoutMs,
+      },
+    )
+  } catch (error) {
+    parts.log.warn(
+      { target: work.record.key, ...explain(error) },
+      'cleaning up failed; the sweep tries again',
+    )
+  }
+}
+
+/** The newest releases that were proven once, as many as the spec keeps. */
+function keptReleaseIds(record: TargetRecord, release: Release): string[] {
+  const proven = record.deployments.flatMap((deployment) =>
+    deployment.result?.kind === 'succeeded' && deployment.release ? [deployment.release.id] : [],
+  )
+  return [...new Set(proven.reverse())].slice(0, release.keepReleases)
+}
+
+async function withRetries<T>(
+  attempt: () => Promise<T>,
+  options: { signal: AbortSignal; log: Log },
+): Promise<T> {
+  for (let failureCount = 1; ; failureCount += 1) {
+    try {
+      return await attempt()
+    } catch (error) {
+      if (faultOf(error) !== 'temporary' || failureCount >= temporaryFailureLimit || options.signal.aborted)
+        throw error
+      options.log.warn({ failureCount, ...explain(error) }, 'a deployment step failed; trying again')
+      await sleep(
+        error instanceof TowlineError && error.retryAfterMs !== null
+          ? error.retryAfterMs
+          : backoffMs(failureCount, retryBackoff),
+        options.signal,
+      )
+    }
+  }
+}
+
+function pastDeadline(deployment: Deployment): TowlineError {
+  const minutes = Math.round((Date.parse(deployment.deadlineAt) - Date.parse(deployment.createdAt)) / 60_000)
+  return new TowlineError(`not finished after ${minutes} min, the limit of a whole deployment`, {
+    fault: 'rejected',
+    hint: 'Raise limits.deadline in server.yaml if it really needs longer.',
+  })
+}
+
+/** After its own work the host is looked at again; two rounds cover a container that died meanwhile. */
+const convergencePasses = 3
+const temporaryFailureLimit = 5
+const retryBackoff = { baseMs: 1_000, capMs: 30_000 }
+const defaultReadyTimeoutMs = 300_000
+const restoreTimeoutMs = 300_000
+const logTailLines = 30

@@ -1,0 +1,70 @@
+import { explain } from '../rollout/error.ts'
+import type { Log, Store } from './ports.ts'
+import type { Delivery, DeliveryHint } from './records.ts'
+import { backoffMs } from './wait.ts'
+
+/** Where webhooks enter: stored first, acted on later. */
+export type Intake = {
+  /** Stores a delivery durably and once; only then may it be acknowledged. */
+  accept(delivery: Pick<Delivery, 'guid' | 'hint'>): Promise<'stored' | 'duplicate'>
+  /** Works off what an earlier process stored and did not finish. */
+  resume(): Promise<void>
+  /** Resolves when no delivery is in work. */
+  stop(): Promise<void>
+}
+
+/**
+ * Works deliveries off one after another. One that fails is tried again with backoff and given up after a while:
+ * it was a hint, and the sweep looks at every repo anyway.
+ */
+export function createIntake(parts: {
+  store: Store
+  handle: (hint: DeliveryHint) => Promise<void>
+  log: Log
+}): Intake {
+  const { store, log } = parts
+  let chain = Promise.resolve()
+  let stopped = false
+
+  function work(delivery: Delivery, failureCount = 0) {
+    chain = chain.then(async () => {
+      if (stopped) return
+      try {
+        await parts.handle(delivery.hint)
+        await store.completeDelivery(delivery.guid)
+      } catch (error) {
+        log.warn(
+          { guid: delivery.guid, failureCount, ...explain(error) },
+          'a webhook delivery could not be worked off',
+        )
+        await retry(delivery, failureCount + 1)
+      }
+    })
+  }
+
+  async function retry(delivery: Delivery, failureCount: number) {
+    if (failureCount >= failureLimit) return store.completeDelivery(delivery.guid)
+    const timer = setTimeout(() => work(delivery, failureCount), backoffMs(failureCount, retryBackoff))
+    timer.unref()
+  }
+
+  return {
+    async accept({ guid, hint }) {
+      const delivery: Delivery = { guid, hint, receivedAt: new Date().toISOString(), processedAt: null }
+      const outcome = await store.addDelivery(delivery)
+      if (outcome === 'stored') work(delivery)
+      return outcome
+    },
+    async resume() {
+      for (const delivery of await store.pendingDeliveries()) work(delivery)
+    },
+    async stop() {
+      stopped = true
+      await chain
+    },
+  }
+}
+
+/** About ten minutes in all; after that the sweep has looked at the repo twice. */
+const failureLimit = 8
+const retryBackoff = { baseMs: 1_000, capMs: 120_000 }

@@ -1,0 +1,246 @@
+import { createHash } from 'node:crypto'
+import type { CheckRun } from '../report/check-run.ts'
+import { renderDeploymentCheck } from '../report/deployment-check.ts'
+import { type RevisionView, renderRevisionCheck } from '../report/revision-check.ts'
+import { explain, faultOf, TowlineError } from '../rollout/error.ts'
+import { newReport } from './config-pass.ts'
+import type { GitHub, Log, Store } from './ports.ts'
+import type { ReportState, Revision } from './records.ts'
+import { backoffMs, sleep, waitFor } from './wait.ts'
+
+/** Brings check runs to what the store says, whatever happened in between. */
+export type Outbox = {
+  /** Something about this target or repo may have to be told. Cheap; safe to call for anything. */
+  markTarget(key: string): void
+  markRepo(repo: string): void
+  /** Resolves when nothing is left to be told, or rejects with the signal's reason. */
+  drained(signal: AbortSignal): Promise<void>
+  stop(): Promise<void>
+}
+
+/** One check run and where its state is kept. */
+type Item = {
+  id: string
+  repo: string
+  check: CheckRun
+  report: ReportState
+  save: (change: (report: ReportState) => ReportState) => Promise<void>
+}
+
+type Source = { kind: 'target' | 'repo'; key: string }
+type Failure = { count: number; notBeforeMs: number }
+
+/**
+ * The outbox is level-triggered: the wanted content of a check run is rendered from the store, what GitHub was told is
+ * remembered as a hash, and the difference is written. So bursts coalesce into the latest state, and a run ends
+ * rightly though GitHub was away for hours or we were killed between any two calls. One write at a time,
+ * `writeIntervalMs` apart (GitHub asks for a second); final states go first.
+ */
+export function createOutbox(parts: {
+  store: Store
+  github: GitHub
+  writeIntervalMs: number
+  log: Log
+}): Outbox {
+  const { store, github, log } = parts
+  const controller = new AbortController()
+  const { signal } = controller
+  const marked = new Map<string, Source>()
+  const failures = new Map<string, Failure>()
+  const wakes = new Set<() => void>()
+  let busy = false
+  const loop = run()
+
+  function mark(source: Source) {
+    marked.set(`${source.kind} ${source.key}`, source)
+    for (const wake of [...wakes]) wake()
+  }
+
+  async function run() {
+    while (!signal.aborted) {
+      const idleMs = await writeNext().catch((error: unknown) => {
+        log.error({ err: error }, 'the outbox stumbled')
+        return stumbleMs
+      })
+      if (signal.aborted) return
+      await waitFor({
+        ms: idleMs,
+        signal,
+        onWake: (wake) => {
+          if (idleMs > parts.writeIntervalMs) wakes.add(wake)
+          return () => wakes.delete(wake)
+        },
+      }).catch(() => {})
+    }
+  }
+
+  /** Writes the most urgent difference; returns how long to wait before the next look. */
+  async function writeNext(): Promise<number> {
+    busy = true
+    try {
+      const items: Item[] = []
+      for (const [mapKey, source] of marked) {
+        const open = await openItems(store, source)
+        if (open.length === 0) marked.delete(mapKey)
+        items.push(...open)
+      }
+      const nowMs = Date.now()
+      const due = items.filter(({ id }) => (failures.get(id)?.notBeforeMs ?? 0) <= nowMs)
+      const item = due.sort((a, b) => urgency(a) - urgency(b))[0]
+      if (item) {
+        await write(item)
+        return parts.writeIntervalMs
+      }
+      const retries = items.flatMap(({ id }) => failures.get(id)?.notBeforeMs ?? [])
+      return retries.length > 0 ? Math.max(1, Math.min(...retries) - nowMs) : idleLookMs
+    } finally {
+      busy = false
+    }
+  }
+
+  async function write(item: Item) {
+    const hash = hashCheck(item.check)
+    const done = item.check.status === 'completed'
+    try {
+      const checkRunId = item.report.checkRunId ?? (await createOnce(item))
+      if (item.report.checkRunId !== null) {
+        await github.updateCheckRun(item.repo, checkRunId, item.check, { signal })
+      }
+      await item.save((report) => ({
+        ...report,
+        checkRunId,
+        writtenHash: hash,
+        writeCount: report.writeCount + 1,
+        done,
+      }))
+      failures.delete(item.id)
+    } catch (error) {
+      if (signal.aborted) return
+      await postpone(item, error)
+    }
+  }
+
+  /** Intent first: after a crash, or an answer that got lost, the run is looked for before it is made a second time. */
+  async function createOnce(item: Item): Promise<number> {
+    if (item.report.createIntended) {
+      const found = await github.findCheckRun(item.repo, item.check, { signal })
+      if (found !== null) {
+        await github.updateCheckRun(item.repo, found, item.check, { signal })
+        return found
+      }
+    }
+    await item.save((report) => ({ ...report, createIntended: true }))
+    return github.createCheckRun(item.repo, item.check, { signal })
+  }
+
+  async function postpone(item: Item, error: unknown) {
+    const count = (failures.get(item.id)?.count ?? 0) + 1
+    const askedMs = error instanceof TowlineError ? error.retryAfterMs : null
+    const delayMs = Math.max(askedMs ?? 0, backoffMs(count, retryBackoff))
+    failures.set(item.id, { count, notBeforeMs: Date.now() + delayMs })
+    log.warn({ check: item.check.name, count, delayMs, ...explain(error) }, 'GitHub did not take a check run')
+    if (faultOf(error) === 'temporary' || count < refusalLimit) return
+    log.error(
+      { check: item.check.name, ...explain(error) },
+      'GitHub refuses this check run for good; giving it up',
+    )
+    failures.delete(item.id)
+    await item.save((report) => ({ ...report, done: true }))
+  }
+
+  return {
+    markTarget: (key) => mark({ kind: 'target', key }),
+    markRepo: (repo) => mark({ kind: 'repo', key: repo }),
+    async drained(until) {
+      while (busy || marked.size > 0) await sleep(drainLookMs, until)
+    },
+    async stop() {
+      controller.abort()
+      await loop
+    },
+  }
+}
+
+/** The check runs behind a mark that differ from what GitHub was told. */
+async function openItems(store: Store, source: Source): Promise<Item[]> {
+  const items =
+    source.kind === 'target' ? await targetItems(store, source.key) : await repoItems(store, source.key)
+  return items.filter(isDue)
+}
+
+async function targetItems(store: Store, key: string): Promise<Item[]> {
+  const record = await store.readTarget(key)
+  if (!record) return []
+  return record.deployments.flatMap((deployment) => {
+    const report = record.reports[deployment.id]
+    if (!report || report.done) return []
+    const save = async (change: (report: ReportState) => ReportState) => {
+      await store.updateTarget(key, (stored) => {
+        if (!stored) throw new TowlineError(`the record of ${key} is gone`, { fault: 'stale' })
+        const changed = change(stored.reports[deployment.id] ?? newReport)
+        return { ...stored, reports: { ...stored.reports, [deployment.id]: changed } }
+      })
+    }
+    return [
+      { id: deployment.id, repo: record.target.repo, check: renderDeploymentCheck(deployment), report, save },
+    ]
+  })
+}
+
+async function repoItems(store: Store, repo: string): Promise<Item[]> {
+  const record = await store.readRepo(repo)
+  const open = record?.revisions.filter(({ report }) => !report.done) ?? []
+  return Promise.all(
+    open.map(async (revision) => {
+      const check = renderRevisionCheck(await viewRevision(store, revision))
+      const save = async (change: (report: ReportState) => ReportState) => {
+        await store.updateRepo(repo, (stored) => {
+          if (!stored) throw new TowlineError(`the record of ${repo} is gone`, { fault: 'stale' })
+          // A re-run gives the revision a fresh report meanwhile; the old attempt's answer must not land in it.
+          const revisions = stored.revisions.map((other) =>
+            other.commit === revision.commit && other.attempt === revision.attempt
+              ? { ...other, report: change(other.report) }
+              : other,
+          )
+          return { ...stored, revisions }
+        })
+      }
+      return { id: check.externalId, repo, check, report: revision.report, save }
+    }),
+  )
+}
+
+async function viewRevision(store: Store, revision: Revision): Promise<RevisionView> {
+  const deployments = await Promise.all(
+    revision.deploymentIds.map(async ({ target, deploymentId }) => {
+      const record = await store.readTarget(target)
+      return record?.deployments.find(({ id }) => id === deploymentId) ?? []
+    }),
+  )
+  return { ...revision, deployments: deployments.flat() }
+}
+
+function isDue({ check, report }: Item): boolean {
+  if (report.writtenHash === hashCheck(check)) return false
+  return check.status === 'completed' || report.writeCount < progressWriteLimit
+}
+
+/** Final states first, then runs GitHub does not know yet, then progress. */
+function urgency({ check, report }: Item): number {
+  if (check.status === 'completed') return 0
+  return report.checkRunId === null ? 1 : 2
+}
+
+function hashCheck(check: CheckRun): string {
+  return createHash('sha256').update(JSON.stringify(check)).digest('hex').slice(0, 16)
+}
+
+/** With the final one at most 12 writes for one deployment. */
+const progressWriteLimit = 11
+/** A request GitHub refuses for its content will not be taken later either. */
+const refusalLimit = 8
+const retryBackoff = { baseMs: 1_000, capMs: 300_000 }
+/** Marks wake the loop; this is only the floor under it. */
+const idleLookMs = 60_000
+const stumbleMs = 5_000
+const drainLookMs = 20

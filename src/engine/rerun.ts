@@ -1,0 +1,93 @@
+import { revisionCheckName } from '../report/revision-check.ts'
+import { advance, type Deployment, queueDeployment } from '../rollout/deployment.ts'
+import { type ConfigParts, newReport, queueRerun } from './config-pass.ts'
+import type { DeliveryHint, RepoRecord, Revision, TargetRecord } from './records.ts'
+
+type RerunParts = Pick<ConfigParts, 'store' | 'deadlineMs' | 'onWish' | 'onRevision'> & {
+  /** Called for a target that was answered without any work. */
+  onAnswer: (key: string) => void
+}
+type RerunHint = Extract<DeliveryHint, { kind: 'rerunCheck' | 'rerunSuite' }>
+
+/**
+ * GitHub's Re-run button. A run of one target queues a new attempt of it; the run over all, and "re-run all checks",
+ * queue one for each target of the commit. Asked twice it happens once: an attempt that is open, or newer than
+ * the run that was clicked, already is the answer. Returns true where the commit's specs should be read again.
+ */
+export async function rerun(parts: RerunParts, hint: RerunHint): Promise<boolean> {
+  const repo = await parts.store.readRepo(hint.repo)
+  const revision = repo?.revisions.find(({ commit }) => commit === hint.headSha)
+  if (!repo || !revision) return true
+  const all = hint.kind === 'rerunSuite' || hint.name === revisionCheckName
+  if (
+    hint.kind === 'rerunCheck' &&
+    hint.name === revisionCheckName &&
+    revision.report.checkRunId !== hint.checkRunId
+  ) {
+    return false
+  }
+  const asked = all
+    ? revision.deploymentIds
+    : revision.deploymentIds.filter(({ deploymentId }) => deploymentId === hint.externalId)
+  const queued: Revision['deploymentIds'] = []
+  for (const { target, deploymentId } of asked) {
+    const id = await rerunTarget(parts, { key: target, clickedId: deploymentId, commit: hint.headSha })
+    if (id !== null) queued.push({ target, deploymentId: id })
+  }
+  const reread = all && revision.report.done && repo.head === hint.headSha
+  if (queued.length > 0 || reread) await renewRevision(parts, repo, { commit: hint.headSha, queued })
+  return reread
+}
+
+/** Only what the repo still wants is deployed again; a run of an older wish is answered with why not. */
+async function rerunTarget(
+  parts: RerunParts,
+  { key, clickedId, commit }: { key: string; clickedId: string; commit: string },
+): Promise<string | null> {
+  const record = await parts.store.readTarget(key)
+  const clicked = record?.deployments.find(({ id }) => id === clickedId)
+  if (!record || !clicked || clicked.result === null) return null
+  const later = record.deployments.slice(record.deployments.indexOf(clicked) + 1)
+  if (later.some((deployment) => deployment.commit === commit)) return null
+  if (record.desired?.specHash === clicked.specHash)
+    return queueRerun(parts, key, { trigger: 'rerun', commit })
+  return answerOutdated(parts, record, clicked)
+}
+
+async function answerOutdated(parts: RerunParts, record: TargetRecord, clicked: Deployment): Promise<string> {
+  const id = `${clicked.id}-outdated`
+  const now = new Date().toISOString()
+  const by = record.desired
+    ? `what commit ${record.desired.commit.slice(0, 12)} says`
+    : 'the removal of the app'
+  const attempt = queueDeployment({ ...clicked, id, trigger: 'rerun', now })
+  const answer = advance(attempt, { type: 'superseded', by }, now)
+  await parts.store.updateTarget(record.key, (stored) => ({
+    ...(stored ?? record),
+    deployments: [...(stored ?? record).deployments, answer],
+    reports: { ...(stored ?? record).reports, [id]: newReport },
+  }))
+  parts.onAnswer(record.key)
+  return id
+}
+
+/** The run over all is complete and cannot reopen: a re-run gives it a new attempt with a run of its own. */
+async function renewRevision(
+  parts: RerunParts,
+  record: RepoRecord,
+  input: { commit: string; queued: Revision['deploymentIds'] },
+): Promise<void> {
+  const replaced = new Map(input.queued.map(({ target, deploymentId }) => [target, deploymentId]))
+  await parts.store.updateRepo(record.repo, (stored) => {
+    const revisions = (stored ?? record).revisions.map((revision) => {
+      if (revision.commit !== input.commit) return revision
+      const deploymentIds = revision.deploymentIds.map(({ target, deploymentId }) => ({
+        target,
+        deploymentId: replaced.get(target) ?? deploymentId,
+      }))
+      return { ...revision, deploymentIds, attempt: revision.attempt + 1, report: newReport }
+    })
+    return { ...(stored ?? record), revisions }
+  })
+  parts.onRevision(record.repo)
+}

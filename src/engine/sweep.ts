@@ -1,0 +1,40 @@
+import { explain } from '../rollout/error.ts'
+import type { Drift } from '../rollout/observed.ts'
+import { driftOf } from '../rollout/plan.ts'
+import type { DockerHost } from './ports.ts'
+import type { TargetParts } from './steps.ts'
+import { decideTarget, viewRecord } from './target-pass.ts'
+
+/** What one look at one host found. */
+export type HostSweep =
+  | { host: string; targetCount: number; due: { target: string; reason: string; drift: Drift[] }[] }
+  | { host: string; error: string; hint: string }
+
+/**
+ * Looks at a whole host in one go and names the targets that need work. It acts on nothing: each due target gets
+ * its own pass, which looks again. `deep` inspects every container, for changes the list does not show.
+ */
+export async function sweepHost(
+  parts: Pick<TargetParts, 'store' | 'log'>,
+  host: DockerHost,
+  options: { deep: boolean; signal: AbortSignal },
+): Promise<HostSweep> {
+  const records = (await parts.store.listTargets()).filter(({ target }) => target.host === host.name)
+  if (records.length === 0) return { host: host.name, targetCount: 0, due: [] }
+  const sites = records.some(({ applied }) => applied?.release.kind === 'Site')
+  try {
+    const observed = await host.observe({ deep: options.deep, sites, signal: options.signal })
+    const due = []
+    for (const record of records) {
+      const decision = await decideTarget(parts, record, viewRecord(record, observed))
+      if (decision.kind === 'nothing' || decision.kind === 'wait') continue
+      const drift = decision.kind === 'heal' ? driftOf(decision.steps) : []
+      due.push({ target: record.key, reason: decision.reason, drift })
+    }
+    return { host: host.name, targetCount: records.length, due }
+  } catch (error) {
+    const { reason, hint } = explain(error)
+    parts.log.warn({ host: host.name, reason, hint }, 'a host could not be swept')
+    return { host: host.name, error: reason, hint }
+  }
+}

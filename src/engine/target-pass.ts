@@ -1,0 +1,180 @@
+import { type Decision, decide, healBackoffMs } from '../rollout/decide.ts'
+import { explain, faultOf, TowlineError } from '../rollout/error.ts'
+import { driftOf, planRelease, type TargetView, viewTarget } from '../rollout/plan.ts'
+import type { Paused } from '../spec/spec.ts'
+import { runDeployment } from './deploy.ts'
+import { changeDeployment } from './journal.ts'
+import type { TargetRecord } from './records.ts'
+import { executeSteps, observeTarget, type TargetParts, type TargetWork } from './steps.ts'
+
+/** When to look at a target again; null where only an event or the sweep should. */
+export type NextLook = { delayMs: number } | null
+
+/**
+ * One look at one target under its claim: run what is open, heal what drifted, or do nothing. Everything is read
+ * afresh; what woke us does not matter. `signal` cancels waits when something newer takes over or the server stops.
+ */
+export async function passTarget(
+  parts: TargetParts,
+  key: string,
+  options: { holder: string; signal: AbortSignal },
+): Promise<NextLook> {
+  const record = await parts.store.readTarget(key)
+  const host = record && parts.hosts.get(record.target.host)
+  if (!record || !host) return null
+  const claim = await parts.store.claimTarget(key, { holder: options.holder, ttlMs: claimTtlMs })
+  if (!claim) return { delayMs: claimRetryMs }
+  const heartbeat = setInterval(() => {
+    parts.store.renewClaim(claim, { ttlMs: claimTtlMs }).catch((error: unknown) => {
+      parts.log.warn({ target: key, ...explain(error) }, 'the claim could not be renewed')
+    })
+  }, claimTtlMs / 3)
+  try {
+    return await act(parts, { record, host, claim, signal: options.signal })
+  } finally {
+    clearInterval(heartbeat)
+    await parts.store.releaseClaim(claim)
+  }
+}
+
+/** What a target needs, given a view of its host. The sweep asks this for all targets of a host at once. */
+export async function decideTarget(
+  parts: Pick<TargetParts, 'store'>,
+  record: TargetRecord,
+  view: TargetView,
+): Promise<Decision> {
+  const nowMs = Date.now()
+  return decide({
+    deployments: record.deployments,
+    wanted: record.desired !== null,
+    pausedReason: pausedReason(record.desired?.spec.spec.paused ?? null, nowMs),
+    waitingFor: await unmetDependencies(parts, record),
+    applied: record.applied?.release ?? null,
+    healSteps: (release) => planRelease(release, view, { prove: false, keepReleaseIds: null }),
+    healNotBeforeMs: record.healing ? Date.parse(record.healing.notBefore) : 0,
+    nowMs,
+  })
+}
+
+export function pausedReason(paused: Paused | null, nowMs: number): string | null {
+  if (!paused) return null
+  return paused.until !== null && Date.parse(paused.until) <= nowMs ? null : paused.reason
+}
+
+async function act(parts: TargetParts, work: TargetWork): Promise<NextLook> {
+  const decision = await decideTarget(parts, work.record, await lookIfIdle(parts, work))
+  switch (decision.kind) {
+    case 'nothing':
+      return null
+    case 'wait':
+      return decision.notBeforeMs === null
+        ? null
+        : { delayMs: Math.max(0, decision.notBeforeMs - Date.now()) }
+    case 'heal':
+      return heal(parts, work, decision)
+    case 'deploy': {
+      for (const { id } of decision.superseded) {
+        await closeSuperseded(parts, work, { id, by: decision.deployment.id })
+      }
+      await runDeployment(parts, work, decision.deployment)
+      return null
+    }
+    default:
+      return decision satisfies never
+  }
+}
+
+/** A deployment observes for itself; only healing needs the view now. */
+async function lookIfIdle(parts: TargetParts, work: TargetWork): Promise<TargetView> {
+  const open = work.record.deployments.some(({ result }) => result === null)
+  return open ? { containers: [], site: null } : observeTarget(parts, work)
+}
+
+async function closeSuperseded(parts: TargetParts, work: TargetWork, { id, by }: { id: string; by: string }) {
+  const now = new Date().toISOString()
+  const { key } = work.record
+  await parts.store.updateTarget(
+    key,
+    (stored) => changeDeployment(stored, id, [{ type: 'superseded', by }], now),
+    {
+      claim: work.claim,
+    },
+  )
+  parts.onChange(key)
+}
+
+async function heal(
+  parts: TargetParts,
+  work: TargetWork,
+  { release, steps }: Extract<Decision, { kind: 'heal' }>,
+): Promise<NextLook> {
+  const { key } = work.record
+  const drift = driftOf(steps)
+  parts.log.warn(
+    { target: key, drift },
+    `healing ${key}: ${drift.map(({ subject, field, found }) => `${subject} ${field} is ${found}`).join('; ')}`,
+  )
+  try {
+    await executeSteps(parts, work, steps, { readyTimeoutMs: healTimeoutMs })
+    await recordHealing(parts, work, { failureCount: 0, drift })
+    parts.log.info({ target: key, release: release.id }, `healed ${key}`)
+    return null
+  } catch (error) {
+    if (work.signal.aborted || faultOf(error) === 'stale') throw error
+    const failureCount = (work.record.healing?.failureCount ?? 0) + 1
+    await recordHealing(parts, work, { failureCount, drift })
+    parts.log.error({ target: key, failureCount, ...explain(error) }, `healing ${key} failed`)
+    return { delayMs: healBackoffMs(failureCount) }
+  }
+}
+
+async function recordHealing(
+  parts: TargetParts,
+  work: TargetWork,
+  { failureCount, drift }: { failureCount: number; drift: ReturnType<typeof driftOf> },
+): Promise<void> {
+  const nowMs = Date.now()
+  await parts.store.updateTarget(
+    work.record.key,
+    (stored) => {
+      if (!stored) throw new TowlineError(`the record of ${work.record.key} is gone`, { fault: 'stale' })
+      const healing = {
+        failureCount,
+        notBefore: new Date(nowMs + healBackoffMs(failureCount)).toISOString(),
+        lastDrift: drift,
+        lastHealedAt:
+          failureCount === 0 ? new Date(nowMs).toISOString() : (stored.healing?.lastHealedAt ?? null),
+      }
+      return { ...stored, healing }
+    },
+    { claim: work.claim },
+  )
+  parts.onChange(work.record.key)
+}
+
+/** Dependencies of the same repo that have not reached what the repo wants of them, on any of their hosts. */
+async function unmetDependencies(parts: Pick<TargetParts, 'store'>, record: TargetRecord): Promise<string[]> {
+  const dependsOn = record.desired?.spec.spec.dependsOn ?? []
+  if (dependsOn.length === 0) return []
+  const targets = await parts.store.listTargets()
+  return dependsOn.filter((app) =>
+    targets.some(
+      ({ target, desired, applied }) =>
+        target.repo === record.target.repo &&
+        target.app === app &&
+        target.preview === record.target.preview &&
+        desired !== null &&
+        applied?.specHash !== desired.specHash,
+    ),
+  )
+}
+
+/** The view of one target in a host that was observed whole. */
+export function viewRecord(record: TargetRecord, observed: Parameters<typeof viewTarget>[0]): TargetView {
+  return viewTarget(observed, record.target, record.applied?.release.site?.folder ?? null)
+}
+
+/** Longer than any pause of the event loop, short enough that another worker soon takes over. */
+const claimTtlMs = 60_000
+const claimRetryMs = 5_000
+const healTimeoutMs = 300_000

@@ -1,0 +1,142 @@
+import { explain, TowlineError } from '../rollout/error.ts'
+import { judgeReady, judgeSteady, type Sample, type Verdict } from '../rollout/gate.ts'
+import type { HostWatch } from './host-watch.ts'
+import type { DockerHost } from './ports.ts'
+import { waitFor } from './wait.ts'
+
+/** What a wait for containers needs. `deadlineMs` is how long it may take in all. */
+type Watched = {
+  host: DockerHost
+  names: string[]
+  deadlineMs: number
+  signal: AbortSignal
+}
+
+export type Tracker = ReturnType<typeof createTracker>
+
+/**
+ * Follows containers on their real host until they are ready, or for a while after that. Docker's events make it
+ * immediate; where they fail it looks every `pollMs`. Five looks in a row that fail end the wait.
+ */
+export function createTracker(options: { pollMs: number; watch: Pick<HostWatch, 'subscribe'> }) {
+  /** @throws TowlineError `rejected` where a container proved bad or time ran out, `temporary` where the host does not answer. */
+  async function awaitReady({
+    created,
+    settleMs,
+    ...watched
+  }: Watched & { created: string[]; settleMs: number }) {
+    const baselines = new Map(created.map((name) => [name, 0]))
+    await until(watched, {
+      untilMs: Date.now() + Math.min(watched.deadlineMs, maximumWaitMs),
+      look: (name, sample) => {
+        const baselineRestarts = baselines.get(name) ?? sample.restartCount
+        baselines.set(name, baselineRestarts)
+        return judgeReady(sample, { baselineRestarts, settleMs, nowMs: Date.now() })
+      },
+    })
+  }
+
+  /** @throws TowlineError `rejected` as soon as a container does not stay ready. */
+  async function watchSteady({ monitorMs, ...watched }: Omit<Watched, 'deadlineMs'> & { monitorMs: number }) {
+    const first = new Map<string, Sample>()
+    const beganAtMs = Date.now()
+    await until(watched, {
+      untilMs: beganAtMs + monitorMs + recoveryMs,
+      look: (name, sample) => {
+        const start = first.get(name) ?? sample
+        first.set(name, start)
+        const verdict = judgeSteady(start, sample)
+        if (verdict.kind !== 'ready') return verdict
+        // Without a health check, having run for `monitorMs` since its start is all that can be seen.
+        const steadyAtMs = (sample.health === 'none' ? sample.startedAtMs : beganAtMs) + monitorMs
+        if (Date.now() >= steadyAtMs) return verdict
+        return { kind: 'waiting', message: 'answers, still watched', lookAgainAtMs: steadyAtMs }
+      },
+    })
+  }
+
+  async function until(
+    { host, names, signal }: Omit<Watched, 'deadlineMs'>,
+    judge: { untilMs: number; look: (name: string, sample: Sample) => Verdict },
+  ): Promise<void> {
+    const open = new Set(names)
+    let errorCount = 0
+    let checkDelayMs = firstCheckDelayMs
+    // Bounded by `untilMs`: every turn either ends or waits at least a millisecond.
+    for (;;) {
+      let lookAgainAtMs = Date.now() + options.pollMs
+      let message = ''
+      try {
+        for (const name of [...open]) {
+          const sample = await takeSample(host, name, signal)
+          const verdict = judge.look(name, sample)
+          if (verdict.kind === 'ready') open.delete(name)
+          else if (verdict.kind === 'failed') throw rejected(name, verdict.reason)
+          else {
+            message = `${name}: ${verdict.message}`
+            const againMs = verdict.lookAgainAtMs ?? Date.now() + checkDelayMs
+            lookAgainAtMs = Math.min(lookAgainAtMs, againMs)
+          }
+        }
+        errorCount = 0
+      } catch (error) {
+        if (!(error instanceof TowlineError) || error.fault !== 'temporary' || signal.aborted) throw error
+        errorCount += 1
+        if (errorCount >= errorLimit) {
+          throw new TowlineError(
+            `host ${host.name} failed ${errorLimit} looks in a row: ${explain(error).reason}`,
+            {
+              fault: 'temporary',
+              hint: error.hint,
+              cause: error,
+            },
+          )
+        }
+      }
+      if (open.size === 0) return
+      if (Date.now() >= judge.untilMs) {
+        throw new TowlineError(`not ready in time: ${message || [...open].join(', ')}`, {
+          fault: 'rejected',
+          hint: 'Look at the log lines below; allow more time with rollout.progressDeadline if it only starts slowly.',
+        })
+      }
+      checkDelayMs = Math.min(checkDelayMs * 1.5, checkDelayCapMs)
+      await waitFor({
+        ms: Math.max(1, Math.min(lookAgainAtMs, judge.untilMs) - Date.now()),
+        signal,
+        onWake: (wake) => options.watch.subscribe(host.name, wake),
+      })
+    }
+  }
+
+  return { awaitReady, watchSteady }
+}
+
+async function takeSample(host: DockerHost, name: string, signal: AbortSignal): Promise<Sample> {
+  const probe = await host.probe(name, { signal })
+  const mayCheck = probe.state === 'running' && (probe.health === 'starting' || probe.health === 'healthy')
+  return {
+    state: probe.state,
+    health: probe.health,
+    restartCount: probe.restartCount,
+    startedAtMs: Date.parse(probe.startedAt) || 0,
+    exitCode: probe.exitCode,
+    checkPassed: mayCheck ? await host.checkHealth(name, { signal }) : null,
+  }
+}
+
+function rejected(name: string, reason: string): TowlineError {
+  return new TowlineError(`container ${name}: ${reason}`, {
+    fault: 'rejected',
+    hint: 'The log lines below are its last words. Mend the app or its health check and push again.',
+  })
+}
+
+/** Longest wait of one phase, whatever a spec asks for. */
+const maximumWaitMs = 30 * 60_000
+/** How long a check may go on failing after the watch before the release counts as bad. */
+const recoveryMs = 10_000
+const errorLimit = 5
+/** A container that starts in 50 ms should not wait for a second look; a slow one should not be asked 20 times a second. */
+const firstCheckDelayMs = 60
+const checkDelayCapMs = 2_000

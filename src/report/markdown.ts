@@ -1,0 +1,47 @@
+/** Limit of a check run's summary and of its text, in characters (GitHub REST, checks). */
+export const textLimit = 65_535
+
+/** Text from outside (messages, names, log lines) as plain Markdown text: no markup, no @mention, no table break. */
+export function plain(text: string): string {
+  return text
+    .replace(/[\\`*_{}[\]<>#|~!]/g, '\\$&')
+    .replaceAll('@', '&#64;')
+    .replace(/\s*\n\s*/g, ' ')
+}
+
+/** A code span that survives backticks and line breaks inside. */
+export function code(text: string): string {
+  const line = text.replace(/\s*\n\s*/g, ' ').replaceAll('|', '\\|')
+  const longest = Math.max(0, ...[...line.matchAll(/`+/g)].map(([run]) => run.length))
+  const fence = '`'.repeat(longest + 1)
+  return longest === 0 ? `${fence}${line}${fence}` : `${fence} ${line} ${fence}`
+}
+
+/** A fenced block that no line inside can close. */
+export function block(lines: string[]): string {
+  const longest = Math.max(
+    2,
+    ...lines.flatMap((line) => [...line.matchAll(/`+/g)].map(([run]) => run.length)),
+  )
+  const fence = '`'.repeat(longest + 1)
+  return [`${fence}text`, ...lines, fence].join('\n')
+}
+
+export function table(head: string[], rows: string[][]): string {
+  const line = (cells: string[]) => `| ${cells.join(' | ')} |`
+  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n')
+}
+
+/** Cuts to a limit and says that it did. */
+export function truncate(text: string, limit: number): string {
+  if (text.length <= limit) return text
+  const note = '\n\n… cut: the rest is in the server log.'
+  return text.slice(0, limit - note.length) + note
+}
+
+/** `340 ms`, `4.2 s`, `3 min 10 s`. */
+export function duration(ms: number): string {
+  if (ms < 1_000) return `${Math.max(0, Math.round(ms))} ms`
+  if (ms < 60_000) return `${(ms / 1_000).toFixed(1)} s`
+  return `${Math.floor(ms / 60_000)} min ${Math.round((ms % 60_000) / 1_000)} s`
+}
