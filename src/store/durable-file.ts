@@ -12,7 +12,7 @@ export type Damage = { file: string; movedTo: string; reason: string }
 
 export type DurableFileOptions = {
   onDamage: (damage: Damage) => void
-  /** Keep the version before as `.bak`. One more rename a write: 0.03 ms of about 1 ms. */
+  /** Keep the version before as `.bak`. One more rename a write, not measurable in the 0.8 ms a write takes. */
   keepPrevious: boolean
   /** Refuse rather than start anew when nothing sound is left. */
   irreplaceable?: boolean

@@ -169,14 +169,19 @@ describe('the embedded store on its disk', () => {
     })
   })
 
-  test('gives epochs that rise beyond one reservation, also to many who ask at once', async () => {
+  test('gives no epoch twice beyond one reservation, also to many who ask at once and after a restart', async () => {
     const folder = await newFolder()
-    await withStore({ folder }, async (store) => {
+    const epochs = await withStore({ folder }, async (store) => {
       const keys = Array.from({ length: 2_500 }, (_, index) => `${exampleKey}#${index + 1}`)
       const claims = await Promise.all(
         keys.map((key) => store.claimTarget(key, { holder: 'w', ttlMs: 1_000 })),
       )
-      expect(new Set(claims.map((claim) => claim?.epoch)).size).toBe(2_500)
+      return claims.map((claim) => claim?.epoch ?? 0)
+    })
+    expect(new Set(epochs).size).toBe(2_500)
+    await withStore({ folder }, async (store) => {
+      const claim = await store.claimTarget(exampleKey, { holder: 'w', ttlMs: 1_000 })
+      expect(claim?.epoch).toBeGreaterThan(Math.max(...epochs))
     })
   })
 
