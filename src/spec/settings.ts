@@ -1,0 +1,41 @@
+import { defaults } from '../../schemas/defaults.ts'
+import { inOrder } from './finding.ts'
+import { readDocuments } from './source-document.ts'
+import type { Problem, RepoSettings } from './spec.ts'
+import { validate } from './validate.ts'
+
+/** Where a config repo keeps its settings. */
+export const settingsPath = 'towline.yaml'
+
+/**
+ * What `towline.yaml` says; null stands for a repo without one. Where it has problems the defaults hold, which is no
+ * base to deploy from. Never throws.
+ */
+export function parseRepoSettings(file: { path: string; text: string } | null): {
+  settings: RepoSettings
+  problems: Problem[]
+} {
+  const standard: RepoSettings = { specs: [...defaults.specs], defaults: { hosts: null } }
+  if (file === null) return { settings: standard, problems: [] }
+  const { documents, problems } = readDocuments(file)
+  const [first, second] = documents
+  if (second) {
+    problems.push(
+      second.problemOf({
+        at: [],
+        message: 'a second document stands here',
+        hint: 'Keep one document in this file',
+      }),
+    )
+  }
+  if (!first?.value) return { settings: standard, problems: inOrder(problems) }
+  const { document, findings } = validate('Towline', first.value)
+  if (!document || problems.length > 0) {
+    return { settings: standard, problems: inOrder([...problems, ...(findings ?? []).map(first.problemOf)]) }
+  }
+  const settings = {
+    specs: document.specs ?? standard.specs,
+    defaults: { hosts: document.defaults?.hosts ?? null },
+  }
+  return { settings, problems: [] }
+}
