@@ -1,13 +1,13 @@
 import { createHash } from 'node:crypto'
 import { queueDeployment, type Trigger } from '../rollout/deployment.ts'
-import { faultOf, TowlineError } from '../rollout/error.ts'
+import { TowlineError } from '../rollout/error.ts'
 import { formatTarget, type Target } from '../rollout/target.ts'
 import { hashSpec, type SiteServer } from '../spec/release.ts'
-import type { LocatedSpec, Problem } from '../spec/spec.ts'
+import type { Problem } from '../spec/spec.ts'
 import type { Mirror, Store } from './ports.ts'
 import type { Desired, RepoRecord, ReportState, Revision, TargetRecord } from './records.ts'
 import { schemaVersion } from './records.ts'
-import type { SpecReader } from './spec-reader.ts'
+import type { SpecReader, WishedSpec } from './spec-reader.ts'
 import { pausedReason } from './target-pass.ts'
 
 export type ConfigParts = {
@@ -58,7 +58,7 @@ export async function passRepo(
   const targets = new Map((await parts.store.listTargets()).map((target) => [target.key, target]))
   const wishes = compareWishes(parts, { repo, commit, specs: read.specs, targets })
   const known = record?.revisions.find((revision) => revision.commit === commit)
-  if (!known || wishes.changed.length > 0) {
+  if (!known || wishes.changed.length > 0 || options.force) {
     // The revision is stored before its deployments: a crash in between repeats this pass and completes it.
     await storeRevision(parts, { repo, branch, commit, wishes, problems: read.problems })
   }
@@ -150,18 +150,17 @@ function compareWishes(
       const known = input.targets.get(key)
       const desired = { commit: input.commit, specHash, spec: located }
       const reason = pausedReason(spec.paused, nowMs)
-      const settled = known?.desired?.specHash === specHash && known.attempted?.specHash === specHash
       if (reason !== null) {
         wishes.paused.push({ target: key, reason, until: spec.paused?.until ?? null })
         if (!known?.desired || !sameWish(known.desired, desired))
           wishes.adjusted.push({ key, target, desired })
         continue
       }
-      if (settled) {
+      const before = known?.desired
+      if (before?.specHash === specHash && known?.attempted?.specHash === specHash) {
         wishes.unchangedCount += 1
-        if (!sameWish(known.desired, desired)) {
-          wishes.adjusted.push({ key, target, desired: { ...desired, commit: known.desired.commit } })
-        }
+        if (!sameWish(before, desired))
+          wishes.adjusted.push({ key, target, desired: { ...desired, commit: before.commit } })
         continue
       }
       const attempt = automaticAttempt(known, specHash)
@@ -171,9 +170,6 @@ function compareWishes(
   }
   return wishes
 }
-
-/** A spec, and git's id of the folder behind `source.files`. */
-export type WishedSpec = { located: LocatedSpec; filesOid: string | null }
 
 /** The same input, handled the same way. What is compared besides the hash does not change what runs. */
 function sameWish(a: Desired, b: Desired): boolean {
@@ -253,6 +249,8 @@ async function storeRevision(
     const known = record.revisions.find((revision) => revision.commit === commit)
     const asked = wishes.changed.map(({ key, deploymentId: id }) => ({ target: key, deploymentId: id }))
     const askedKeys = new Set(asked.map(({ target }) => target))
+    // A run that is complete cannot reopen: what is asked after it gets a run of its own.
+    const renewed = known?.report.done === true && asked.length > 0
     const revision: Revision = {
       commit,
       seenAt: known?.seenAt ?? new Date().toISOString(),
@@ -264,8 +262,8 @@ async function storeRevision(
       unchangedCount: known?.unchangedCount ?? wishes.unchangedCount,
       pausedTargets: wishes.paused,
       supersededBy: null,
-      attempt: known?.attempt ?? 1,
-      report: known?.report ?? newReport,
+      attempt: (known?.attempt ?? 1) + (renewed ? 1 : 0),
+      report: renewed ? newReport : (known?.report ?? newReport),
     }
     const others = record.revisions
       .filter((other) => other.commit !== commit)
@@ -306,12 +304,6 @@ function newTarget(key: string, target: Target): TargetRecord {
 
 function unexpected(key: string): never {
   throw new TowlineError(`the record of ${key} is gone`, { fault: 'bug' })
-}
-
-/** A file's problem as data where reading it fails for a reason its author can mend; anything else is thrown on. */
-export function inputProblem(path: string, line: number, error: unknown): Problem {
-  if (!(error instanceof TowlineError) || faultOf(error) !== 'input') throw error
-  return { path, line, column: 1, endLine: line, endColumn: 1, message: error.message, hint: error.hint }
 }
 
 /** Enough for any commit a person mends by hand; a bound on the record and on the requests that report it. */

@@ -14,7 +14,7 @@ export type Intake = {
 }
 
 /**
- * Works deliveries off one after another. One that fails is tried again with backoff and given up after a while:
+ * Works deliveries off in the order they came. One that fails is tried again with backoff and given up after a while:
  * it was a hint, and the sweep looks at every repo anyway.
  */
 export function createIntake(parts: {
@@ -23,11 +23,13 @@ export function createIntake(parts: {
   log: Log
 }): Intake {
   const { store, log } = parts
-  let chain = Promise.resolve()
+  const chains = new Map<string, Promise<void>>()
   let stopped = false
 
+  /** One after another for a repo; a repo that hangs holds up no other. */
   function work(delivery: Delivery, failureCount = 0) {
-    chain = chain.then(async () => {
+    const { repo } = delivery.hint
+    const chain = (chains.get(repo) ?? Promise.resolve()).then(async () => {
       if (stopped) return
       try {
         await parts.handle(delivery.hint)
@@ -40,6 +42,7 @@ export function createIntake(parts: {
         await retry(delivery, failureCount + 1)
       }
     })
+    chains.set(repo, chain)
   }
 
   async function retry(delivery: Delivery, failureCount: number) {
@@ -60,7 +63,7 @@ export function createIntake(parts: {
     },
     async stop() {
       stopped = true
-      await chain
+      await Promise.all(chains.values())
     },
   }
 }

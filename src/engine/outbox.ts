@@ -104,7 +104,8 @@ export function createOutbox(parts: {
     try {
       const checkRunId = item.report.checkRunId ?? (await createOnce(item))
       if (item.report.checkRunId !== null) {
-        await github.updateCheckRun(item.repo, checkRunId, item.check, { signal })
+        const annotationsFrom = item.check.annotations.length
+        await github.updateCheckRun(item.repo, checkRunId, item.check, { annotationsFrom, signal })
       }
       await item.save((report) => ({
         ...report,
@@ -125,8 +126,9 @@ export function createOutbox(parts: {
     if (item.report.createIntended) {
       const found = await github.findCheckRun(item.repo, item.check, { signal })
       if (found !== null) {
-        await github.updateCheckRun(item.repo, found, item.check, { signal })
-        return found
+        const annotationsFrom = found.annotationCount
+        await github.updateCheckRun(item.repo, found.id, item.check, { annotationsFrom, signal })
+        return found.id
       }
     }
     await item.save((report) => ({ ...report, createIntended: true }))

@@ -102,16 +102,23 @@ export type DockerHost = {
 export type RepoAccess = { repo: string; branch: string }
 
 export type GitHub = {
-  /** The config repos the App is installed on. */
+  /** The config repos the App may work on. */
   repos(options: { signal: AbortSignal }): Promise<RepoAccess[]>
+  /** Makes a check run with all its annotations and returns its id. */
   createCheckRun(repo: string, check: CheckRun, options: { signal: AbortSignal }): Promise<number>
-  updateCheckRun(repo: string, id: number, check: CheckRun, options: { signal: AbortSignal }): Promise<void>
-  /** The newest run of that name on the commit whose `external_id` is the given one, or null. */
+  /** Brings a run to what `check` says. Annotations append at GitHub, so only those from `annotationsFrom` on are sent. */
+  updateCheckRun(
+    repo: string,
+    id: number,
+    check: CheckRun,
+    options: { annotationsFrom: number; signal: AbortSignal },
+  ): Promise<void>
+  /** The run of that name on the commit whose `external_id` is the given one, or null. */
   findCheckRun(
     repo: string,
     query: { name: string; headSha: string; externalId: string },
     options: { signal: AbortSignal },
-  ): Promise<number | null>
+  ): Promise<{ id: number; annotationCount: number } | null>
 }
 
 /**

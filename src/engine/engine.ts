@@ -1,0 +1,249 @@
+import { schedule } from 'node-cron'
+import { explain, faultOf, TowlineError } from '../rollout/error.ts'
+import { formatTarget } from '../rollout/target.ts'
+import type { SiteServer } from '../spec/release.ts'
+import { type ConfigParts, passRepo } from './config-pass.ts'
+import { watchHosts } from './host-watch.ts'
+import { createIntake, type Intake } from './intake.ts'
+import { createOutbox } from './outbox.ts'
+import type { DockerHost, GitHub, HostEvent, Log, Mirror, RepoAccess, Store } from './ports.ts'
+import type { DeliveryHint, TargetRecord } from './records.ts'
+import { rerun } from './rerun.ts'
+import { singleFlight } from './single-flight.ts'
+import type { SpecReader } from './spec-reader.ts'
+import type { TargetParts } from './steps.ts'
+import { type HostSweep, sweepHost } from './sweep.ts'
+import { passTarget, pausedReason } from './target-pass.ts'
+import { createTracker } from './tracker.ts'
+import { createWorkQueue } from './work-queue.ts'
+
+export type EngineParts = {
+  store: Store
+  hosts: ReadonlyMap<string, DockerHost>
+  github: GitHub
+  /** The mirror of a config repo's branch, opened once. */
+  mirror: (access: RepoAccess) => Promise<Mirror>
+  specs: SpecReader
+  files: TargetParts['files']
+  siteServer: SiteServer
+  limits: { total: number; perHost: number; deadlineMs: number; githubWriteIntervalMs: number }
+  schedule: { sweep: string; pollMs: number }
+  log: Log
+}
+
+/** What a sweep found, per host, and what became of the repos. */
+export type SweepReport = { hosts: HostSweep[]; repos: { repo: string; error: string | null }[] }
+
+export type Engine = {
+  intake: Intake
+  /** Looks at everything now. A sweep under way is joined, never doubled. */
+  sweep(options: { deep: boolean }): Promise<SweepReport>
+  /** Takes up what an earlier process left, looks at everything, then keeps doing so. */
+  start(): Promise<void>
+  /** Ends waits, lets acts on hosts finish, leaves what is unfinished to the next start. */
+  stop(): Promise<void>
+}
+
+/** Puts queue, workers, sweep, events and outbox together: when is work done, and in what order. */
+export function createEngine(parts: EngineParts): Engine {
+  const { store, hosts, log } = parts
+  const shutdown = new AbortController()
+  const holder = `${process.pid}-${Date.now()}`
+  const waits = new Map<string, AbortController>()
+  const access = new Map<string, RepoAccess>()
+  let lastDeepMs = 0
+
+  const outbox = createOutbox({ ...parts, writeIntervalMs: parts.limits.githubWriteIntervalMs })
+  const watch = watchHosts(hosts.values(), {
+    onConnected: (host) => void sweepOne(host),
+    onEvent,
+    log,
+  })
+  const targetParts: TargetParts = {
+    ...parts,
+    tracker: createTracker({ pollMs: parts.schedule.pollMs, watch }),
+    onChange: (key) => {
+      outbox.markTarget(key)
+      outbox.markRepo(repoOf(key))
+    },
+  }
+  const queue = createWorkQueue({
+    total: parts.limits.total,
+    perGroup: parts.limits.perHost,
+    groupOf: (key) => key.slice(key.indexOf('@') + 1),
+    run: runTarget,
+    onError: onTargetError,
+  })
+  const configParts: ConfigParts & { onAnswer: (key: string) => void } = {
+    ...parts,
+    deadlineMs: parts.limits.deadlineMs,
+    onWish: (key) => void onWish(key),
+    onRevision: outbox.markRepo,
+    onAnswer: outbox.markTarget,
+  }
+  const repos = singleFlight((repo, force) => lookAtRepo(repo, force))
+  const sweeps = singleFlight((_key, deep) => sweepAll(deep))
+  const intake = createIntake({ store, log, handle })
+
+  async function runTarget(key: string) {
+    const wait = new AbortController()
+    waits.set(key, wait)
+    try {
+      const signal = AbortSignal.any([shutdown.signal, wait.signal])
+      const next = await passTarget(targetParts, key, { holder, signal })
+      if (next) queue.add(key, next)
+      await wakeDependents(key)
+    } finally {
+      waits.delete(key)
+    }
+  }
+
+  function onTargetError(key: string, error: unknown) {
+    if (shutdown.signal.aborted) return
+    const superseded = faultOf(error) === 'cancelled'
+    if (!superseded) log.error({ target: key, err: error, ...explain(error) }, 'a pass over a target failed')
+    queue.add(key, superseded ? { priority: 'user' } : { delayMs: passRetryMs })
+  }
+
+  /** A newer wish ends the waits of the older one at once; an act under way on the host is finished first. */
+  async function onWish(key: string) {
+    const record = await store.readTarget(key)
+    outbox.markTarget(key)
+    if (record && openCount(record) > 1) {
+      waits.get(key)?.abort(new TowlineError(`a newer revision of ${key} took over`, { fault: 'cancelled' }))
+    }
+    queue.add(key, { priority: 'user' })
+  }
+
+  async function wakeDependents(key: string) {
+    const record = await store.readTarget(key)
+    if (!record || openCount(record) > 0) return
+    for (const other of await store.listTargets()) {
+      const waitsForIt = other.desired?.spec.spec.dependsOn.includes(record.target.app)
+      if (waitsForIt && other.target.repo === record.target.repo && openCount(other) > 0) queue.add(other.key)
+    }
+  }
+
+  function onEvent({ host, repo, app, preview, action }: HostEvent) {
+    if (healingActions.has(action)) queue.add(formatTarget({ repo, app, host, preview }))
+  }
+
+  async function handle(hint: DeliveryHint) {
+    if (hint.kind === 'repo') return repos.run(hint.repo)
+    if (await rerun(configParts, hint)) await repos.run(hint.repo, { force: true })
+  }
+
+  async function lookAtRepo(repo: string, force: boolean): Promise<void> {
+    const signal = AbortSignal.any([shutdown.signal, AbortSignal.timeout(repoPassTimeoutMs)])
+    if (!access.has(repo)) await refreshAccess(signal)
+    const found = access.get(repo)
+    if (!found) return log.info({ repo }, 'not a repo Towline works on; its webhook is ignored')
+    const mirror = await parts.mirror(found)
+    await passRepo(configParts, { ...found, mirror }, { force, signal })
+  }
+
+  async function refreshAccess(signal: AbortSignal) {
+    const listed = await parts.github.repos({ signal })
+    access.clear()
+    for (const found of listed) access.set(found.repo, found)
+  }
+
+  async function sweepAll(forceDeep: boolean): Promise<SweepReport> {
+    const deep = forceDeep || Date.now() - lastDeepMs >= deepIntervalMs
+    if (deep) lastDeepMs = Date.now()
+    const swept = await Promise.all([...hosts.keys()].map((name) => sweepOne(name, deep)))
+    return { hosts: swept.flatMap((host) => host ?? []), repos: await sweepRepos() }
+  }
+
+  async function sweepOne(name: string, deep = false): Promise<HostSweep | null> {
+    const host = hosts.get(name)
+    if (!host || shutdown.signal.aborted) return null
+    const signal = AbortSignal.any([shutdown.signal, AbortSignal.timeout(hostSweepTimeoutMs)])
+    const found = await sweepHost(targetParts, host, { deep, signal })
+    if ('due' in found) for (const { target } of found.due) queue.add(target)
+    return found
+  }
+
+  async function sweepRepos(): Promise<SweepReport['repos']> {
+    const signal = AbortSignal.any([shutdown.signal, AbortSignal.timeout(repoPassTimeoutMs)])
+    await refreshAccess(signal).catch((error: unknown) => {
+      log.warn(explain(error), 'GitHub did not say which repos there are; going on with those known')
+    })
+    return Promise.all(
+      [...access.keys()].map(async (repo) => {
+        try {
+          await repos.run(repo, { force: !read.has(repo) || (await pauseEnded(repo)) })
+          read.add(repo)
+          return { repo, error: null }
+        } catch (error) {
+          if (!shutdown.signal.aborted)
+            log.warn({ repo, ...explain(error) }, 'a config repo could not be read')
+          return { repo, error: explain(error).reason }
+        }
+      }),
+    )
+  }
+  /** Repos whose head this process has read once: a crash may have cut the pass over it short. */
+  const read = new Set<string>()
+
+  async function pauseEnded(repo: string): Promise<boolean> {
+    const newest = (await store.readRepo(repo))?.revisions.at(-1)
+    return newest?.pausedTargets.some((paused) => pausedReason(paused, Date.now()) === null) ?? false
+  }
+
+  const cron = schedule(parts.schedule.sweep, () => sweeps.run('all').then(() => {}), {
+    timezone: 'UTC',
+    noOverlap: true,
+    maxRandomDelay: sweepJitterMs,
+  })
+
+  return {
+    intake,
+    sweep: ({ deep }) => sweeps.run('all', { force: deep }),
+    async start() {
+      for (const record of await store.listTargets()) {
+        outbox.markTarget(record.key)
+        if (openCount(record) > 0) queue.add(record.key)
+      }
+      for (const { repo } of await store.listRepos()) outbox.markRepo(repo)
+      await intake.resume()
+      await sweeps.run('all', { force: true })
+    },
+    async stop() {
+      shutdown.abort(new TowlineError('Towline is stopping', { fault: 'cancelled' }))
+      await cron.destroy()
+      await Promise.all([intake.stop(), watch.stop(), queue.stop(), repos.idle(), sweeps.idle()])
+      await outbox.stop()
+    },
+  }
+}
+
+function openCount(record: TargetRecord): number {
+  return record.deployments.filter(({ result }) => result === null).length
+}
+
+function repoOf(targetKey: string): string {
+  return targetKey.slice(0, targetKey.indexOf(':'))
+}
+
+/** Events after which a container may no longer be what it should be. Starting and creating are our own doing. */
+const healingActions = new Set([
+  'die',
+  'stop',
+  'kill',
+  'destroy',
+  'oom',
+  'pause',
+  'rename',
+  'update',
+  'disconnect',
+  'health_status: unhealthy',
+])
+
+const passRetryMs = 10_000
+const repoPassTimeoutMs = 10 * 60_000
+const hostSweepTimeoutMs = 60_000
+/** What the list call does not show is compared at least hourly. */
+const deepIntervalMs = 60 * 60_000
+/** Spreads the sweeps of many installations; small against the default of five minutes. */
+const sweepJitterMs = 15_000

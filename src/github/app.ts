@@ -1,0 +1,109 @@
+import { Probot, ProbotOctokit } from 'probot'
+import type { Delivery, DeliveryHint } from '../engine/records.ts'
+
+/** GitHub as an App is told to reach it. Urls have no slash at the end. */
+export type GitHubAddress = { apiUrl: string; gitUrl: string }
+
+/** github.com, or a GitHub Enterprise Server: its API is under `/api/v3`, its git beside it. */
+export function gitHubAddress({ host, protocol }: { host: string | null; protocol: string }): GitHubAddress {
+  if (host === null) return { apiUrl: 'https://api.github.com', gitUrl: 'https://github.com' }
+  return { apiUrl: `${protocol}://${host}/api/v3`, gitUrl: `${protocol}://${host}` }
+}
+
+/** What became of a webhook request, as an HTTP answer. */
+export type WebhookAnswer = { status: 202 | 400 | 401; message: string }
+
+export type WebhookRequest = {
+  body: Buffer
+  /** GitHub's headers, or undefined where one is missing. */
+  deliveryGuid: string | undefined
+  event: string | undefined
+  signature: string | undefined
+}
+
+export type App = {
+  probot: Probot
+  /** Verifies, reduces and stores a delivery, then answers. Never acts on it. */
+  receive(request: WebhookRequest): Promise<WebhookAnswer>
+}
+
+/**
+ * The GitHub App. Its handlers turn events into the hint "look again"; `accept` stores that durably before the
+ * delivery is acknowledged. Throttling and retries of Octokit are off: the outbox paces and repeats writes, and a
+ * blind repeat of a POST could make a check run twice.
+ */
+export function createApp(options: {
+  appId: number
+  privateKey: string
+  webhookSecret: string
+  address: GitHubAddress
+  accept: (delivery: Pick<Delivery, 'guid' | 'hint'>) => Promise<'stored' | 'duplicate'>
+  logLevel: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal'
+}): App {
+  const probot = new Probot({
+    appId: options.appId,
+    privateKey: options.privateKey,
+    secret: options.webhookSecret,
+    baseUrl: options.address.apiUrl,
+    logLevel: options.logLevel,
+    Octokit: ProbotOctokit.defaults({ throttle: { enabled: false }, retry: { enabled: false } }),
+  })
+  const loaded = probot.load((app) => {
+    const accept = (guid: string, hint: DeliveryHint) => options.accept({ guid, hint }).then(() => {})
+    app.on(['push', 'pull_request'], ({ id, payload }) => {
+      return accept(id, { kind: 'repo', repo: payload.repository.full_name })
+    })
+    app.on('check_run.rerequested', ({ id, payload }) => {
+      const { head_sha: headSha, name, external_id: externalId, id: checkRunId } = payload.check_run
+      const repo = payload.repository.full_name
+      return accept(id, { kind: 'rerunCheck', repo, headSha, name, externalId: externalId ?? '', checkRunId })
+    })
+    app.on('check_suite.rerequested', ({ id, payload }) => {
+      const repo = payload.repository.full_name
+      return accept(id, { kind: 'rerunSuite', repo, headSha: payload.check_suite.head_sha })
+    })
+    app.on(['installation.created', 'installation_repositories.added'], async ({ id, payload }) => {
+      const added =
+        'repositories_added' in payload ? payload.repositories_added : (payload.repositories ?? [])
+      for (const { full_name: repo } of added) await accept(`${id}:${repo}`, { kind: 'repo', repo })
+    })
+  })
+
+  return {
+    probot,
+    async receive({ body, deliveryGuid, event, signature }) {
+      await loaded
+      if (!deliveryGuid || !guidPattern.test(deliveryGuid))
+        return refuse(400, 'X-GitHub-Delivery is missing or no id')
+      if (!event) return refuse(400, 'X-GitHub-Event is missing')
+      if (!signature) return refuse(401, 'X-Hub-Signature-256 is missing')
+      const text = body.toString('utf8')
+      const genuine = await probot.webhooks.verify(text, signature).catch(() => false)
+      if (!genuine)
+        return refuse(
+          401,
+          'the signature does not fit the body: is the webhook secret the same on both sides?',
+        )
+      const payload = parseObject(text)
+      if (!payload) return refuse(400, 'the body is not a JSON object')
+      await probot.receive({ id: deliveryGuid, name: event, payload } as Parameters<Probot['receive']>[0])
+      return { status: 202, message: 'stored' }
+    },
+  }
+}
+
+function refuse(status: 400 | 401, message: string): WebhookAnswer {
+  return { status, message }
+}
+
+function parseObject(text: string): object | null {
+  try {
+    const value: unknown = JSON.parse(text)
+    return typeof value === 'object' && value !== null ? value : null
+  } catch {
+    return null
+  }
+}
+
+/** GitHub sends a GUID; anything of that shape is a safe file name and log field. */
+const guidPattern = /^[A-Za-z0-9-]{8,64}$/
