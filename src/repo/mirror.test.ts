@@ -20,7 +20,7 @@ const signal = new AbortController().signal
 
 let server: GitServer
 let folder: string
-let cleanUps: (() => Promise<unknown>)[]
+let cleanUps: (() => PromiseLike<unknown>)[]
 
 beforeEach(async () => {
   cleanUps = []
@@ -620,7 +620,7 @@ async function startProxy(behaviour: { cutAfterBytes?: number; stallAfterBytes?:
   const stalled = Promise.withResolvers<void>()
   const proxy = {
     cutAfterBytes: behaviour.cutAfterBytes ?? Number.POSITIVE_INFINITY,
-    stalled: stalled.promise as Promise<void>,
+    stalled: stalled.promise,
     url: '',
   }
   const stallAfterBytes = behaviour.stallAfterBytes ?? Number.POSITIVE_INFINITY

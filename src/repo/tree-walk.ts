@@ -61,7 +61,7 @@ export function comparePaths(a: string, b: string): number {
 }
 
 /** The names along a relative path. `.` and empty names say nothing and are dropped. */
-function pathNames(path: string): string[] {
+export function pathNames(path: string): string[] {
   return path.split('/').filter((name) => name !== '' && name !== '.')
 }
 
