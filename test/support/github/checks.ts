@@ -13,7 +13,7 @@ import {
 } from './check-state.ts'
 import { announceRun, announceSuite, type Outbox } from './events.ts'
 import { readCommit, resolveCommit } from './git-reads.ts'
-import { renderAnnotation, renderCheckRun, renderCheckSuite } from './render.ts'
+import { renderAnnotation, renderCheckRun, renderCheckSuite, renderRepo } from './render.ts'
 import { type Call, param, type Route, repoParam, route } from './route.ts'
 import type { App, Repo } from './state.ts'
 import { isoSeconds } from './time.ts'
@@ -179,10 +179,11 @@ async function listSuitesOfRef(call: Call): Promise<Answer> {
 
 async function wholeSuite(call: Call, suite: CheckSuiteRecord): Promise<object> {
   const headCommit = await readCommit(suite.repo, suite.headSha)
-  return renderCheckSuite(call.state, suite, {
-    headCommit,
-    runCount: latestRuns(runsOfSuite(call.state, suite)).length,
-  })
+  const runCount = latestRuns(runsOfSuite(call.state, suite)).length
+  return {
+    ...renderCheckSuite(call.state, suite, { headCommit, runCount }),
+    repository: renderRepo(call.state, suite.repo),
+  }
 }
 
 /** "Re-run" on one check: the suite goes back to queued, the run stays as it is, its App hears of it. */

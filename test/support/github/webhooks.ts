@@ -70,9 +70,12 @@ export function createWebhooks(state: State, { signal }: { signal: AbortSignal }
     },
     pause: () => queue.pause(),
     resume: () => void queue.start(),
-    /** Resolves when nothing waits or is under way. Never while paused with something waiting. */
-    settled: () => queue.onIdle(),
-    drop: () => queue.clear(),
+    /** Forgets what waits. Returns how many that were. */
+    drop(): number {
+      const count = queue.size
+      queue.clear()
+      return count
+    },
   }
 }
 
