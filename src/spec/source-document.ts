@@ -97,7 +97,7 @@ export function readDocuments({ path, text }: { path: string; text: string }): {
   const documents = all
     .filter((document) => document.errors.length > 0 || !isEmpty(document))
     .map((document) => {
-      const { value, faults, targets } = readDocument(document)
+      const { value, faults, targets } = readDocument(document, text)
       problems.push(
         ...faults.map(({ range, message, hint }) => ({ path, ...placeOfRange(range), message, hint })),
       )
@@ -143,13 +143,16 @@ type Reading = {
   isStopped: boolean
 }
 
-function readDocument(document: Document): {
+function readDocument(
+  document: Document,
+  text: string,
+): {
   value: object | null
   faults: Fault[]
   targets: Map<Alias, Node>
 } {
   const targets = new Map<Alias, Node>()
-  const fault = directiveFault(document) ?? syntaxFault(document)
+  const fault = directiveFault(document, text) ?? syntaxFault(document)
   if (fault) return { value: null, faults: [fault], targets }
   const reading: Reading = {
     faults: [],
@@ -171,11 +174,11 @@ function readDocument(document: Document): {
   return { value: isUsable ? value : null, faults: reading.faults, targets }
 }
 
-function directiveFault(document: Document): Fault | null {
+function directiveFault(document: Document, text: string): Fault | null {
   if (!document.directives?.yaml.explicit) return null
-  const start = document.range?.[0] ?? 0
+  const start = Math.max(0, text.lastIndexOf('%YAML', document.range?.[0]))
   return {
-    range: { start, end: start },
+    range: { start, end: start + '%YAML'.length },
     message: 'the document has a `%YAML` directive',
     hint: 'Remove it; files are read as YAML 1.2',
   }

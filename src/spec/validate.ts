@@ -215,8 +215,8 @@ function show(value: unknown): string {
   return text.length > 80 ? `${text.slice(0, 79)}…` : text
 }
 
-function count(value: object): string {
-  const entryCount = Object.keys(value).length
+function count(value: unknown): string {
+  const entryCount = Object.keys(Object(value)).length
   const what = Array.isArray(value) ? 'list' : 'map'
   return entryCount === 0 ? `an empty ${what}` : `a ${what} of ${entryCount}`
 }
