@@ -8,9 +8,9 @@ import type { Problem } from './spec.ts'
 import { validate } from './validate.ts'
 
 /** Paths of PEM files. */
-export type TlsFiles = { caFile: string; certFile: string; keyFile: string }
+type TlsFiles = { caFile: string; certFile: string; keyFile: string }
 
-export type Endpoint =
+type Endpoint =
   | Extract<Address, { kind: 'unix' }>
   | (Extract<Address, { kind: 'tcp' }> & { tls: TlsFiles | null })
 
