@@ -87,7 +87,7 @@ export function requireAccess(
 }
 
 /** Users of this GitHub may do everything a user can; the rest is up to permissions. */
-export function may(
+function may(
   caller: Caller,
   repo: Repo,
   { permission, level }: { permission: string; level: Access },

@@ -32,7 +32,7 @@ export type Output = { title?: string; summary: string; text?: string; annotatio
 export type Action = { label: string; description: string; identifier: string }
 
 /** How a check run stood after one write. */
-export type CheckRunWrite = {
+type CheckRunWrite = {
   at: string
   status: Status
   conclusion: Conclusion | null

@@ -221,13 +221,12 @@ async function rerequestSuiteRoute(call: Call): Promise<Answer> {
   return { status: 201, body: {} }
 }
 
+/** People and Apps that may write checks. */
 function rerequester(call: Call): { repo: Repo; sender: string } {
   const access = { fullName: repoParam(call), permission: 'checks', level: 'write' } as const
   const repo = requireAccess(call.state, call.caller, access)
-  if (call.caller.kind === 'installation') {
-    return { repo, sender: `${call.caller.installation.app.slug}[bot]` }
-  }
-  return { repo, sender: call.caller.kind === 'user' ? call.caller.login : 'ghost' }
+  if (call.caller.kind === 'user') return { repo, sender: call.caller.login }
+  return { repo, sender: `${writer(call).app.slug}[bot]` }
 }
 
 /** Only Apps write checks, and only with `checks: write`. */

@@ -7,7 +7,7 @@ const run = promisify(execFile)
 /** A local read takes milliseconds; a hung disk must not hang a test for longer. */
 const gitTimeoutMs = 10_000
 
-export type Person = { name: string; email: string; date: string }
+type Person = { name: string; email: string; date: string }
 
 export type Commit = {
   sha: string

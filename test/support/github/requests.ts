@@ -10,7 +10,7 @@ export type RecordedRequest = {
   path: string
   /** Who called, e.g. `installation 1004`. */
   caller: string
-  /** The JSON body; null where there was none. */
+  /** The JSON body; null where there was none, where it was git's, or where a fault struck first. */
   body: unknown
   /** null until answered, and where the connection was cut. */
   status: number | null

@@ -4,34 +4,24 @@
  * `docs/github-stand-in.md`.
  */
 
-import { generateKeyPair } from 'node:crypto'
 import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { promisify } from 'node:util'
-import { createBareRepo, type GitRequest, type GitVerdict, gitHttpHandler } from '../git-server.ts'
+import { gitHttpHandler } from '../git-server.ts'
 import { answerApi, sendAnswer } from './api.ts'
-import { callerOfToken, describeCaller, holds, issueUserToken } from './callers.ts'
+import { issueUserToken } from './callers.ts'
 import type { CheckRunRecord } from './check-state.ts'
 import { rerequestRun, rerequestSuite } from './checks.ts'
-import { announceInstallation, announcePush, type Outbox, type RefUpdate } from './events.ts'
+import type { Outbox } from './events.ts'
 import { type Cut, createFaults, type Failure } from './faults.ts'
+import { createGitAccess, gitCaller } from './git-access.ts'
 import { createRateLimit } from './rate-limit.ts'
 import { createRequestLog, type RecordedRequest } from './requests.ts'
-import { type App, allows, createState, installationsOf, type Permissions, type State } from './state.ts'
-import { isoSeconds } from './time.ts'
+import { type AppOptions, addRepo, installApp, registerApp, type WebhookTarget } from './setup.ts'
+import { type App, createState, type State } from './state.ts'
 import { createWebhooks, type Delivery, post, sign } from './webhooks.ts'
-
-export type WebhookTarget = { url: string; secret: string }
-
-export type AppOptions = {
-  slug?: string
-  permissions?: Permissions
-  events?: string[]
-  webhook?: WebhookTarget
-}
 
 export type GitHubOptions = AppOptions & {
   /** Default: a free one. */
@@ -43,7 +33,7 @@ export type GitHubOptions = AppOptions & {
 }
 
 /** A check run as it stands, with every write it got. */
-export type CheckRunView = Omit<CheckRunRecord, 'app' | 'repo' | 'suite'> & {
+type CheckRunView = Omit<CheckRunRecord, 'app' | 'repo' | 'suite'> & {
   appId: number
   repo: string
   suiteId: number
@@ -109,14 +99,6 @@ export type GitHubStandIn = AsyncDisposable & {
   close(): Promise<void>
 }
 
-const defaultPermissions: Permissions = {
-  contents: 'read',
-  checks: 'write',
-  deployments: 'write',
-  pull_requests: 'write',
-}
-const defaultEvents = ['push', 'pull_request', 'check_run', 'check_suite']
-
 /** Starts a GitHub with one App registered and nothing else. */
 export async function startGitHub(options: GitHubOptions = {}): Promise<GitHubStandIn> {
   const folder = options.folder ?? (await mkdtemp(join(tmpdir(), 'towline-github-')))
@@ -128,11 +110,11 @@ export async function startGitHub(options: GitHubOptions = {}): Promise<GitHubSt
   const faults = createFaults()
   const log = createRequestLog()
   const rateLimit = createRateLimit(options.requestsPerHour ?? 5_000)
-  const pushes = createPushes(outbox)
+  const gitAccess = createGitAccess(outbox)
   const git = gitHttpHandler({
     root: folder,
-    authorize: (request) => pushes.authorize(request),
-    onPush: ({ repo, ...update }) => pushes.announce(repo, update),
+    authorize: (request) => gitAccess.authorize(request),
+    onPush: ({ repo, ...update }) => gitAccess.announce(repo, update),
   })
 
   async function serve(req: IncomingMessage, res: ServerResponse): Promise<void> {
@@ -181,7 +163,7 @@ export async function startGitHub(options: GitHubOptions = {}): Promise<GitHubSt
     const closed = new Promise((resolve) => server.close(resolve))
     server.closeAllConnections()
     await closed
-    await pushes.settled()
+    await gitAccess.settled()
     if (options.folder === undefined) await rm(folder, { recursive: true, force: true })
   }
 
@@ -195,7 +177,7 @@ export async function startGitHub(options: GitHubOptions = {}): Promise<GitHubSt
       of.webhook = webhook
     },
     addRepo: (fullName, repoOptions = {}) => addRepo(state, fullName, { folder, ...repoOptions }),
-    installApp: (installOptions) => install(outbox, { app, ...installOptions }),
+    installApp: (installOptions) => installApp(outbox, { app, ...installOptions }),
     userToken,
     expireTokens() {
       for (const token of state.tokens.values()) if (token.kind === 'installation') token.expiresAtMs = 0
@@ -249,70 +231,6 @@ export async function startGitHub(options: GitHubOptions = {}): Promise<GitHubSt
   }
 }
 
-async function registerApp(state: State, options: AppOptions): Promise<App> {
-  const { privateKey, publicKey } = await promisify(generateKeyPair)('rsa', { modulusLength: 2048 })
-  const id = state.nextId()
-  const app: App = {
-    id,
-    slug: options.slug ?? 'towline',
-    privateKey: privateKey.export({ type: 'pkcs1', format: 'pem' }).toString(),
-    publicKey,
-    permissions: options.permissions ?? defaultPermissions,
-    events: options.events ?? defaultEvents,
-    webhook: options.webhook ?? null,
-    hookId: state.nextId(),
-    createdAt: isoSeconds(),
-  }
-  state.apps.set(id, app)
-  return app
-}
-
-async function addRepo(
-  state: State,
-  fullName: string,
-  options: { folder: string; private?: boolean; defaultBranch?: string },
-): Promise<void> {
-  const [owner, name] = fullName.split('/')
-  if (!owner || !name) throw new Error(`${fullName} is not owner/name`)
-  const defaultBranch = options.defaultBranch ?? 'main'
-  const gitFolder = await createBareRepo(options.folder, fullName, { defaultBranch })
-  const now = isoSeconds()
-  state.repos.set(fullName, {
-    id: state.nextId(),
-    fullName,
-    owner,
-    name,
-    private: options.private ?? true,
-    defaultBranch,
-    gitFolder,
-    createdAt: now,
-    pushedAt: now,
-  })
-}
-
-function install(
-  outbox: Outbox,
-  { app, repos, account }: { app: App; repos: string[] | 'all'; account?: string },
-): number {
-  const { state } = outbox
-  const [first] = repos === 'all' ? state.repos.keys() : repos
-  const owner = account ?? first?.split('/')[0]
-  if (owner === undefined) throw new Error('say which account the App is installed on')
-  const installation = {
-    id: state.nextId(),
-    app,
-    account: owner,
-    repos: repos === 'all' ? repos : new Set(repos),
-    createdAt: isoSeconds(),
-  }
-  state.installations.set(installation.id, installation)
-  const covered = [...state.repos.values()].filter((repo) =>
-    installationsOf(state, repo).includes(installation),
-  )
-  announceInstallation(outbox, installation, covered)
-  return installation.id
-}
-
 function checkRuns(state: State, fullName: string, sha?: string): CheckRunView[] {
   return [...state.runs.values()]
     .filter((run) => run.repo.fullName === fullName && (sha === undefined || run.headSha === sha))
@@ -322,50 +240,6 @@ function checkRuns(state: State, fullName: string, sha?: string): CheckRunView[]
       repo: repo.fullName,
       suiteId: suite.id,
     }))
-}
-
-/** Who may use git, and what the Apps hear of a push. */
-function createPushes(outbox: Outbox) {
-  const { state } = outbox
-  const pushers = new Map<string, string>()
-  const pending = new Set<Promise<void>>()
-
-  return {
-    authorize({ repo: fullName, service, password }: GitRequest): GitVerdict {
-      const repo = state.repos.get(fullName)
-      const isPush = service === 'receive-pack'
-      if (password === null) return repo && !repo.private && !isPush ? 'ok' : 'unauthorized'
-      const caller = callerOfToken(state, password)
-      if (!caller) return 'unauthorized'
-      if (!repo) return 'not-found'
-      if (caller.kind === 'user') {
-        if (isPush) pushers.set(fullName, caller.login)
-        return 'ok'
-      }
-      if (!holds(caller, repo)) return 'not-found'
-      if (isPush) pushers.set(fullName, `${caller.installation.app.slug}[bot]`)
-      return allows(caller.permissions, 'contents', isPush ? 'write' : 'read') ? 'ok' : 'forbidden'
-    },
-    announce(fullName: string, update: RefUpdate): void {
-      const repo = state.repos.get(fullName)
-      if (!repo) return
-      const work = announcePush(outbox, repo, { update, pusher: pushers.get(fullName) ?? 'ghost' })
-      pending.add(work)
-      void work.finally(() => pending.delete(work))
-    },
-    async settled(): Promise<void> {
-      await Promise.allSettled(pending)
-    },
-  }
-}
-
-/** The caller behind git's Basic credentials, in words. */
-function gitCaller(state: State, req: IncomingMessage): string {
-  const encoded = req.headers.authorization?.replace(/^basic /i, '') ?? ''
-  const password = Buffer.from(encoded, 'base64')
-    .toString('utf8')
-    .replace(/^[^:]*:/, '')
-  return describeCaller(callerOfToken(state, password) ?? { kind: 'anonymous' })
 }
 
 /** Loopback only: this server gives away private keys. */

@@ -1,6 +1,6 @@
 import { createServer, type IncomingHttpHeaders } from 'node:http'
 
-export type ReceivedWebhook = { headers: IncomingHttpHeaders; body: string }
+type ReceivedWebhook = { headers: IncomingHttpHeaders; body: string }
 
 export type WebhookSink = AsyncDisposable & {
   url: string
