@@ -109,3 +109,11 @@ test('a folder that is not there or has too many entries is the user’s to put 
   await work.commit({ write: { a: '', b: '', c: '' } })
   await expect(openFolder({ dir: work.dir, maxEntries: 2 })).rejects.toMatchObject({ fault: 'input' })
 })
+
+test('an abort is cancelled, not a broken folder', async () => {
+  const commit = await work.commit({ write: { a: '1' } })
+  const stopped = AbortSignal.abort()
+  await expect(openFolder({ dir: work.dir, signal: stopped })).rejects.toMatchObject({ fault: 'cancelled' })
+  const folder = await openFolder({ dir: work.dir })
+  await expect(folder.list(commit, { signal: stopped })).rejects.toMatchObject({ fault: 'cancelled' })
+})

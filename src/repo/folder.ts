@@ -5,6 +5,7 @@ import { join, relative, resolve } from 'node:path'
 import git from 'isomorphic-git'
 import type { FileTree, TreeEntry } from '../engine/ports.ts'
 import { TowlineError } from '../rollout/error.ts'
+import { cancelledError } from './failure.ts'
 import { objectId, renderTree, type TreeLine, treeMode } from './git-object.ts'
 import { comparePaths, pathNames } from './tree-walk.ts'
 
@@ -40,14 +41,13 @@ export async function openFolder({
   try {
     await readFolder(snapshot, '')
   } catch (error) {
-    if (error instanceof TowlineError || signal.aborted) throw error
-    throw unreadable(root, error)
+    throw translate(error, { path: root, signal })
   }
   snapshot.entries.sort((a, b) => comparePaths(a.path, b.path))
   const commit = await findCommit(root, snapshot.trees.get('') ?? null)
 
   function check(asked: string, callSignal: AbortSignal): void {
-    callSignal.throwIfAborted()
+    if (callSignal.aborted) throw cancelledError(root, callSignal)
     if (asked === commit) return
     throw new TowlineError(`${root} is at ${commit}; it holds nothing of ${asked}`, { fault: 'bug' })
   }
@@ -160,8 +160,7 @@ async function readEntry(
       ? await readlink(path, { encoding: 'buffer' })
       : await readFile(path, { signal })
   } catch (error) {
-    if (error instanceof TowlineError || signal.aborted) throw error
-    throw unreadable(path, error)
+    throw translate(error, { path, signal })
   }
   if (objectId('blob', content) === oid) return content
   throw new TowlineError(`${path} changed while it was read`, {
@@ -196,7 +195,9 @@ async function exists(path: string): Promise<boolean> {
   )
 }
 
-function unreadable(path: string, error: unknown): TowlineError {
+function translate(error: unknown, { path, signal }: { path: string; signal: AbortSignal }): TowlineError {
+  if (signal.aborted) return cancelledError(path, signal)
+  if (error instanceof TowlineError) return error
   return new TowlineError(`${path} cannot be read: ${error instanceof Error ? error.message : error}`, {
     fault: 'input',
     hint: 'Name a folder that exists and that this user may read.',

@@ -324,6 +324,35 @@ describe('reading', () => {
     expect(await mirror.fetch({ signal })).not.toBeNull()
   })
 
+  test('an id nobody has is a temporary error', async () => {
+    const work = await workTree()
+    await work.commit({ write: { a: '1' } })
+    await work.push()
+    const mirror = await open()
+    await mirror.fetch({ signal })
+    const error = await failure(mirror.read('b'.repeat(40), { maxBytes: 10, signal }))
+    expect(error.fault).toBe('temporary')
+  })
+
+  test.each(['..', '.git', '.GIT', 'a\\b'])('an entry named %j is refused', async (name) => {
+    const work = await workTree()
+    await work.commit({ write: { a: '1' } })
+    const blob = await work.git(['rev-parse', 'HEAD:a'])
+    await writeFile(
+      join(work.dir, 'tree'),
+      `100644 ${name}\0${Buffer.from(blob, 'hex').toString('latin1')}`,
+      'latin1',
+    )
+    const tree = await work.git(['hash-object', '-t', 'tree', '-w', '--literally', 'tree'])
+    const head = await work.git(['commit-tree', '-m', 'odd', tree])
+    await work.git(['push', '--quiet', 'origin', `${head}:refs/heads/main`])
+    const mirror = await open()
+    await mirror.fetch({ signal })
+    const error = await failure(mirror.list(head, { signal }))
+    expect(error.fault).toBe('input')
+    expect(error.message).toContain(JSON.stringify(name))
+  })
+
   test('lists and reads go on while the mirror is fetched and cloned anew', async () => {
     const work = await workTree()
     const base = await work.commit({ write: manyFiles(200, 'one') })
@@ -443,7 +472,7 @@ describe('what goes wrong', () => {
 
   test('an abort ends a stalled fetch at once, as cancelled', async () => {
     const work = await workTree()
-    await work.commit({ write: { 'big.bin': randomBytes(2_000_000) } })
+    const head = await work.commit({ write: { 'big.bin': randomBytes(2_000_000) } })
     await work.push()
     const proxy = await startProxy({ stallAfterBytes: 500_000 })
     const mirror = await open({ url: proxy.url })
@@ -452,9 +481,26 @@ describe('what goes wrong', () => {
     await proxy.stalled
     controller.abort()
     expect((await fetching).fault).toBe('cancelled')
-    expect((await failure(mirror.list('c'.repeat(40), { signal: controller.signal }))).fault).toBe(
-      'cancelled',
-    )
+    expect((await failure(mirror.list(head, { signal: controller.signal }))).fault).toBe('cancelled')
+    proxy.stallAfterBytes = Number.POSITIVE_INFINITY
+    expect(await mirror.fetch({ signal })).toBe(head)
+  })
+
+  test('an abort frees a caller that waits for another’s stalled fetch', async () => {
+    const work = await workTree()
+    await work.commit({ write: { 'big.bin': randomBytes(2_000_000) } })
+    await work.push()
+    const proxy = await startProxy({ stallAfterBytes: 500_000 })
+    const mirror = await open({ url: proxy.url })
+    const first = failure(mirror.fetch({ signal }))
+    await proxy.stalled
+    const reason = new TowlineError('superseded', { fault: 'stale' })
+    const controller = new AbortController()
+    const second = failure(mirror.fetch({ signal: controller.signal }))
+    controller.abort(reason)
+    expect(await second).toBe(reason)
+    await mirror.close()
+    expect((await first).fault).toBe('cancelled')
   })
 
   test('closing ends a stalled fetch', async () => {
@@ -620,10 +666,10 @@ async function startProxy(behaviour: { cutAfterBytes?: number; stallAfterBytes?:
   const stalled = Promise.withResolvers<void>()
   const proxy = {
     cutAfterBytes: behaviour.cutAfterBytes ?? Number.POSITIVE_INFINITY,
+    stallAfterBytes: behaviour.stallAfterBytes ?? Number.POSITIVE_INFINITY,
     stalled: stalled.promise,
     url: '',
   }
-  const stallAfterBytes = behaviour.stallAfterBytes ?? Number.POSITIVE_INFINITY
   const listener = createServer((client) => {
     const upstream = connect(server.port, '127.0.0.1')
     let passedBytes = 0
@@ -631,7 +677,7 @@ async function startProxy(behaviour: { cutAfterBytes?: number; stallAfterBytes?:
     upstream.on('data', (chunk) => {
       passedBytes += chunk.length
       if (passedBytes > proxy.cutAfterBytes) client.destroy()
-      else if (passedBytes > stallAfterBytes) stalled.resolve()
+      else if (passedBytes > proxy.stallAfterBytes) stalled.resolve()
       else client.write(chunk)
     })
     for (const [one, other] of [

@@ -1,3 +1,4 @@
+import { addAbortListener } from 'node:events'
 import fs from 'node:fs'
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -5,13 +6,14 @@ import git from 'isomorphic-git'
 import PQueue from 'p-queue'
 import type { Mirror } from '../engine/ports.ts'
 import { TowlineError } from '../rollout/error.ts'
+import { cancelledError, storageError } from './failure.ts'
 import { parseCommit, parseTree, type TreeLine } from './git-object.ts'
 import { DamagedPack, ObjectTooLarge, openPacks, type Packs, type StoredObject } from './packs.ts'
-import { cancelledError, connectRemote } from './remote.ts'
+import { connectRemote } from './remote.ts'
 import { createTreeCache } from './tree-cache.ts'
 import { findTree, listTree } from './tree-walk.ts'
 
-export type MirrorLimits = {
+type MirrorLimits = {
   /** What one transfer may bring. isomorphic-git holds a pack in memory, several times over while it indexes. */
   packBytes: number
   /** Files and folders of one commit. */
@@ -55,13 +57,20 @@ export async function openMirror(options: MirrorOptions): Promise<Mirror & { clo
   /** Newest first. The one before stays until the next swap: work in flight may still read commits only it has. */
   let generations = await findGenerations(folder, { url, branch })
 
-  /** One change of the mirror at a time. */
+  /** One change of the mirror at a time. An abort frees the caller at once; the next change waits for the cleaning up. */
   async function change<T>(signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
     const both = AbortSignal.any([signal, closing.signal])
+    const aborted = Promise.withResolvers<never>()
+    using _listener = addAbortListener(both, () => aborted.reject(both.reason))
+    const changed = changes.add(async () => {
+      both.throwIfAborted()
+      return await work(both)
+    })
     try {
-      return await changes.add(() => work(both), { signal: both })
+      return await Promise.race([changed, aborted.promise])
     } catch (error) {
-      throw both.aborted ? cancelledError(repo, both) : error
+      if (both.aborted) throw cancelledError(repo, both)
+      throw error instanceof TowlineError ? error : storageError(repo, error)
     }
   }
 
@@ -88,30 +97,33 @@ export async function openMirror(options: MirrorOptions): Promise<Mirror & { clo
   async function cloneAnew(signal: AbortSignal): Promise<string | null> {
     const number = (generations[0]?.number ?? 0) + 1
     const gitdir = join(folder, `${generationPrefix}${number}`)
-    try {
-      await rm(gitdir, { recursive: true, force: true })
-      const head = await remote.clone(gitdir, { signal })
-      const fresh = { number, gitdir, head: head ?? '', packs: openPacks(gitdir), damaged: false }
-      if (head === null || !(await isWhole(fresh))) {
-        await rm(gitdir, { recursive: true, force: true })
-        if (head === null) return null
-        throw new TowlineError(`What the git server sent of ${repo} cannot be read`, {
-          fault: 'temporary',
-          hint: 'Towline tries again by itself.',
-        })
-      }
-      await moveHead(fresh, { branch, head })
-      await markComplete(gitdir, { url, branch })
-      const [before, ...older] = generations
-      const keepsBefore = before !== undefined && !before.damaged
-      const outdated = before === undefined || keepsBefore ? older : [before, ...older]
-      generations = keepsBefore ? [fresh, before] : [fresh]
-      for (const generation of outdated) await removeGeneration(generation)
-      return head
-    } catch (error) {
+    const fresh = await clone({ number, gitdir }, signal).catch(async (error: unknown) => {
       await rm(gitdir, { recursive: true, force: true })
       throw error
+    })
+    if (fresh === null) return null
+    const kept = generations.filter(({ damaged }) => !damaged).slice(0, 1)
+    const outdated = generations.filter((generation) => !kept.includes(generation))
+    generations = [fresh, ...kept]
+    for (const generation of outdated) await removeGeneration(generation)
+    return fresh.head
+  }
+
+  async function clone(
+    { number, gitdir }: { number: number; gitdir: string },
+    signal: AbortSignal,
+  ): Promise<Generation | null> {
+    await rm(gitdir, { recursive: true, force: true })
+    const head = await remote.clone(gitdir, { signal })
+    if (head === null) {
+      await rm(gitdir, { recursive: true, force: true })
+      return null
     }
+    const fresh = { number, gitdir, head, packs: openPacks(gitdir), damaged: false }
+    if (!(await isWhole(fresh))) throw unreadable(repo)
+    await moveHead(fresh, { branch, head })
+    await markComplete(gitdir, { url, branch })
+    return fresh
   }
 
   /** An object of the newest generation that has it. Damage is noted, and mended by the next change. */
@@ -148,7 +160,7 @@ export async function openMirror(options: MirrorOptions): Promise<Mirror & { clo
     const target = generations[0]
     if (target === undefined || (await find(commit, maxMetadataBytes)) !== null) return
     await remote.fetchCommit(target.gitdir, commit, { signal })
-    await target.packs.refresh()
+    if (!(await isWhole(target))) throw unreadable(repo)
   }
 
   /** One folder of a commit, from the cache where it was read before. */
@@ -296,18 +308,18 @@ async function moveHead(
   generation.head = head
 }
 
-/** True where the indexes are whole and the head and its tree can be read. */
+/** True where all indexes are whole, and the head and its tree can be read. Takes in packs that were added. */
 async function isWhole(generation: Generation): Promise<boolean> {
   if (generation.damaged) return false
   try {
     await generation.packs.refresh()
     const commit = await generation.packs.read(generation.head, { maxBytes: maxMetadataBytes })
-    if (commit === null) return false
-    const { tree } = parseCommit(commit.content)
-    return (await generation.packs.read(tree, { maxBytes: maxMetadataBytes })) !== null
+    const tree = commit === null ? '' : parseCommit(commit.content).tree
+    generation.damaged = (await generation.packs.read(tree, { maxBytes: maxMetadataBytes })) === null
   } catch {
-    return false
+    generation.damaged = true
   }
+  return !generation.damaged
 }
 
 /** Whether the old head is among the ancestors of the new one, as far as they were fetched. */
@@ -321,6 +333,13 @@ async function isFastForward({ packs, head: before }: Generation, head: string):
     for (const parent of parseCommit(commit.content).parents) seen.add(parent)
   }
   return false
+}
+
+function unreadable(repo: string): TowlineError {
+  return new TowlineError(`What the git server sent of ${repo} cannot be read`, {
+    fault: 'temporary',
+    hint: 'Towline tries again by itself; look at the git server if it stays.',
+  })
 }
 
 function missing(repo: string, oid: string): TowlineError {

@@ -1,6 +1,7 @@
 import fs from 'node:fs'
 import git, { type HttpClient } from 'isomorphic-git'
 import { type Fault, TowlineError } from '../rollout/error.ts'
+import { cancelledError, storageError, systemCode } from './failure.ts'
 import { gitHttp, type TransferFailure } from './git-http.ts'
 
 /** One branch of a repository at its server. Every call has a deadline; none leaves a token behind. */
@@ -160,24 +161,12 @@ function translate(error: unknown, { repo, timeoutMs, callerSignal, deadline }: 
     })
   }
   const code = systemCode(error)
-  if (diskCodes.has(code)) {
-    return new TowlineError(`The mirror of ${repo} could not be written: ${code}`, {
-      fault: 'operator',
-      hint: 'Check the free space and the permissions of the data folder.',
-      cause: error,
-    })
-  }
+  if (diskCodes.has(code)) return storageError(repo, error)
   return new TowlineError(`Fetching ${repo} failed: ${code || describe(error)}`, {
     fault: 'temporary',
     hint: tryAgain,
     cause: error,
   })
-}
-
-/** What an abort by the caller is reported as: its own reason, where that is one of ours. */
-export function cancelledError(repo: string, signal: AbortSignal): TowlineError {
-  if (signal.reason instanceof TowlineError) return signal.reason
-  return new TowlineError(`Reading ${repo} was stopped`, { fault: 'cancelled', cause: signal.reason })
 }
 
 const tryAgain = 'Towline tries again by itself; look at the network and the git server if it stays.'
@@ -229,16 +218,6 @@ const statusErrors: StatusMeaning[] = [
 ]
 
 const diskCodes = new Set(['ENOSPC', 'EDQUOT', 'EACCES', 'EPERM', 'EROFS'])
-
-/** The system's code of an error or of its causes; `fetch` wraps them. Three levels is as deep as Node wraps. */
-function systemCode(error: unknown): string {
-  let current = error
-  for (let level = 0; level < 3 && current instanceof Error; level++) {
-    if ('code' in current && typeof current.code === 'string') return current.code
-    current = current.cause
-  }
-  return ''
-}
 
 function describe(error: unknown): string {
   return error instanceof Error ? error.message : String(error)

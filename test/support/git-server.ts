@@ -29,7 +29,8 @@ export type GitPush = { repo: string; ref: string; before: string; after: string
 
 /**
  * Answers `/<owner>/<name>.git/…` from the bare repositories below `root`, protocol versions 0 to 2. Returns false,
- * without touching the response, for any other path. `onPush` is called once per changed ref, after the answer.
+ * without touching the response, for any other path. `onPush` is called once per changed ref, just before
+ * the answer ends, so a client that has pushed can rely on it.
  */
 export function gitHttpHandler(options: {
   root: string
@@ -224,12 +225,12 @@ async function serve(req: IncomingMessage, res: ServerResponse, service: Service
   const isPush = service.service === 'receive-pack' && req.method === 'POST' && service.onPush !== undefined
   const before = isPush ? await readRefs(folder) : new Map<string, string>()
   await runBackend(req, res, service)
-  if (!isPush) return
-  const after = await readRefs(folder)
+  const after = isPush ? await readRefs(folder) : before
   for (const ref of new Set([...before.keys(), ...after.keys()])) {
     const change = { before: before.get(ref) ?? noCommit, after: after.get(ref) ?? noCommit }
     if (change.before !== change.after) service.onPush?.({ repo: service.repo, ref, ...change })
   }
+  res.end()
 }
 
 async function readRefs(folder: string): Promise<Map<string, string>> {
@@ -245,7 +246,7 @@ async function readRefs(folder: string): Promise<Map<string, string>> {
   )
 }
 
-/** Runs the CGI program. Resolves once it has ended; kills it when the client goes away. RFC 3875, `git-http-backend(1)`. */
+/** Runs the CGI program. Resolves once it has ended, before the response does; kills it when the client goes away. RFC 3875, `git-http-backend(1)`. */
 async function runBackend(req: IncomingMessage, res: ServerResponse, { root, url }: Service): Promise<void> {
   const child = spawn('git', ['http-backend'], {
     stdio: ['pipe', 'pipe', 'ignore'],
@@ -289,8 +290,7 @@ async function runBackend(req: IncomingMessage, res: ServerResponse, { root, url
     child.on('error', reject)
     child.on('close', () => resolve())
   })
-  if (head !== null) answer(res, 500, 'git http-backend gave no answer\n')
-  else res.end()
+  if (head !== null) throw new Error('git http-backend gave no answer')
 }
 
 function writeHead(res: ServerResponse, head: string): void {
