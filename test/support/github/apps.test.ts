@@ -1,5 +1,8 @@
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { appJwt, installationClient, installationToken, octokit, type Scene, startScene } from './scene.ts'
+
+// Real git and real HTTP on a busy machine.
+vi.setConfig({ testTimeout: 30_000, hookTimeout: 30_000 })
 
 let scene: Scene
 beforeAll(async () => {

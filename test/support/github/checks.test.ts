@@ -1,7 +1,10 @@
 import type { Octokit } from '@octokit/rest'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { validateAgainstOpenApi } from './openapi.ts'
 import { appJwt, installationClient, octokit, type Scene, startScene } from './scene.ts'
+
+// Real git and real HTTP on a busy machine.
+vi.setConfig({ testTimeout: 30_000, hookTimeout: 30_000 })
 
 let scene: Scene
 let client: Octokit

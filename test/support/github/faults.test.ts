@@ -1,5 +1,8 @@
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { installationClient, octokit, type Scene, startScene } from './scene.ts'
+
+// Real git and real HTTP on a busy machine.
+vi.setConfig({ testTimeout: 30_000, hookTimeout: 30_000 })
 
 let scene: Scene
 beforeEach(async () => {

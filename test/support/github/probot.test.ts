@@ -1,7 +1,7 @@
 import { Probot } from 'probot'
-import { expect, test, vi } from 'vitest'
+import { expect, test } from 'vitest'
 import { validateAgainstOpenApi } from './openapi.ts'
-import { startScene } from './scene.ts'
+import { eventually, startScene } from './scene.ts'
 
 test('Probot gets a token, writes a check run and accepts the webhooks', { timeout: 30_000 }, async () => {
   await using scene = await startScene()
@@ -20,7 +20,7 @@ test('Probot gets a token, writes a check run and accepts the webhooks', { timeo
   await client.rest.checks.update({ ...acme, check_run_id: Number(run.id), conclusion: 'success' })
   expect(github.checkRuns('acme/config')).toMatchObject([{ status: 'completed', conclusion: 'success' }])
 
-  await vi.waitFor(() => expect(sink.payloads('check_run').map((one) => one.action)).toContain('completed'))
+  await eventually(() => expect(sink.payloads('check_run').map((one) => one.action)).toContain('completed'))
   for (const { headers, body } of sink.received) {
     const signature = String(headers['x-hub-signature-256'])
     expect(await probot.webhooks.verify(body, signature)).toBe(true)

@@ -1,7 +1,10 @@
 import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { validateAgainstSchema } from './openapi.ts'
-import { appJwt, installationClient, octokit, type Scene, startScene } from './scene.ts'
+import { appJwt, eventually, installationClient, octokit, type Scene, startScene } from './scene.ts'
+
+// Real git and real HTTP on a busy machine.
+vi.setConfig({ testTimeout: 30_000, hookTimeout: 30_000 })
 
 let scene: Scene
 beforeAll(async () => {
@@ -24,7 +27,7 @@ beforeAll(async () => {
   await scene.github.rerequestSuite(scene.sha)
   await scene.tree.push({ branch: 'gone' })
   await scene.tree.deleteRemoteBranch('gone')
-  await vi.waitFor(() => {
+  await eventually(() => {
     expect(payload('check_run', (one) => one.action === 'rerequested')).toBeDefined()
     expect(payload('check_suite', (one) => one.action === 'rerequested')).toBeDefined()
     expect(payload('push', (one) => one.deleted === true)).toBeDefined()

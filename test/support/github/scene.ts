@@ -1,5 +1,6 @@
 import { createSign } from 'node:crypto'
 import { Octokit } from '@octokit/rest'
+import { vi } from 'vitest'
 import type { WorkTree } from '../git-server.ts'
 import { type GitHubOptions, type GitHubStandIn, startGitHub } from './server.ts'
 import type { App } from './state.ts'
@@ -36,6 +37,11 @@ export async function startScene(options: GitHubOptions = {}): Promise<Scene> {
       await sink[Symbol.asyncDispose]()
     },
   }
+}
+
+/** Waits for what comes by webhook. The bound is for a busy machine; it normally takes milliseconds. */
+export async function eventually(check: () => void): Promise<void> {
+  await vi.waitFor(check, { timeout: 15_000, interval: 20 })
 }
 
 /** A JWT as an App signs it, with any claim replaced. */

@@ -14,11 +14,13 @@ export type WebhookSink = AsyncDisposable & {
 /** An HTTP server on loopback that keeps what is posted to it. */
 export async function startWebhookSink(): Promise<WebhookSink> {
   const received: ReceivedWebhook[] = []
-  const server = createServer(async (req, res) => {
+  const server = createServer((req, res) => {
     const chunks: Buffer[] = []
-    for await (const chunk of req) chunks.push(chunk)
-    received.push({ headers: req.headers, body: Buffer.concat(chunks).toString('utf8') })
-    res.writeHead(sink.answer).end('noted')
+    req.on('data', (chunk: Buffer) => chunks.push(chunk))
+    req.on('end', () => {
+      received.push({ headers: req.headers, body: Buffer.concat(chunks).toString('utf8') })
+      res.writeHead(sink.answer).end('noted')
+    })
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const address = server.address()

@@ -1,12 +1,15 @@
 import { createServer } from 'node:http'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
-import { appJwt, installationClient, octokit, type Scene, startScene } from './scene.ts'
+import { appJwt, eventually, installationClient, octokit, type Scene, startScene } from './scene.ts'
 import { startWebhookSink } from './webhook-sink.ts'
+
+// Real git and real HTTP on a busy machine.
+vi.setConfig({ testTimeout: 30_000, hookTimeout: 30_000 })
 
 let scene: Scene
 beforeEach(async () => {
   scene = await startScene()
-  await vi.waitFor(() => expect(scene.github.deliveries).toHaveLength(3))
+  await eventually(() => expect(scene.github.deliveries).toHaveLength(3))
 })
 afterEach(() => scene[Symbol.asyncDispose]())
 
@@ -55,7 +58,7 @@ test('a push says what it changed, whether it was forced, and when a branch went
     message: 'two',
   })
   await tree.push()
-  await vi.waitFor(() => expect(sink.payloads('push')).toHaveLength(2))
+  await eventually(() => expect(sink.payloads('push')).toHaveLength(2))
   expect(sink.payloads('push')[1]).toMatchObject({
     before: sha,
     after: second,
@@ -67,12 +70,12 @@ test('a push says what it changed, whether it was forced, and when a branch went
   await tree.reset(sha)
   const third = await tree.commit({ message: 'instead' })
   await tree.push({ force: true })
-  await vi.waitFor(() => expect(sink.payloads('push')).toHaveLength(3))
+  await eventually(() => expect(sink.payloads('push')).toHaveLength(3))
   expect(sink.payloads('push')[2]).toMatchObject({ before: second, after: third, forced: true })
 
   await tree.push({ branch: 'preview' })
   await tree.deleteRemoteBranch('preview')
-  await vi.waitFor(() => expect(sink.payloads('push')).toHaveLength(5))
+  await eventually(() => expect(sink.payloads('push')).toHaveLength(5))
   expect(sink.payloads('push').find((one) => one.deleted === true)).toMatchObject({
     ref: 'refs/heads/preview',
     before: third,
@@ -100,7 +103,7 @@ test('a re-run is told to the App that made the run, and to no other', async () 
   })
   github.rerequestRun(Number(run.id), { sender: 'mallory' })
   await github.rerequestSuite(sha)
-  await vi.waitFor(() => {
+  await eventually(() => {
     expect(sink.payloads('check_run').map((one) => one.action)).toContain('rerequested')
     expect(sink.payloads('check_suite').map((one) => one.action)).toContain('rerequested')
     expect(otherSink.payloads('check_run').map((one) => one.action)).toContain('completed')
@@ -126,7 +129,7 @@ test('a delivery that failed is on record, is not sent again by itself, and come
   sink.answer = 500
   await tree.commit({ message: 'lost' })
   await tree.push()
-  await vi.waitFor(() => expect(github.deliveries.filter((one) => one.statusCode === 500)).toHaveLength(2))
+  await eventually(() => expect(github.deliveries.filter((one) => one.statusCode === 500)).toHaveLength(2))
 
   sink.answer = 202
   const client = octokit(github, appJwt(github.app))
@@ -140,13 +143,13 @@ test('a delivery that failed is on record, is not sent again by itself, and come
   const countBefore = sink.received.length
   const attempt = await client.rest.apps.redeliverWebhookDelivery({ delivery_id })
   expect(attempt.status).toBe(202)
-  await vi.waitFor(() => expect(sink.received).toHaveLength(countBefore + 1))
+  await eventually(() => expect(sink.received).toHaveLength(countBefore + 1))
   expect(sink.received.at(-1)?.headers['x-github-delivery']).toBe(failed?.guid)
-  await vi.waitFor(() =>
+  await eventually(() =>
     expect(github.deliveries.at(-1)).toMatchObject({ guid: failed?.guid, redelivery: true, status: 'OK' }),
   )
   github.redeliver(String(failed?.guid))
-  await vi.waitFor(() => expect(sink.received).toHaveLength(countBefore + 2))
+  await eventually(() => expect(sink.received).toHaveLength(countBefore + 2))
 })
 
 test('deliveries come newest first, in pages with a cursor', async () => {
@@ -175,7 +178,7 @@ test('a receiver that is down is a recorded fact', async () => {
   github.setWebhook({ url: `http://127.0.0.1:${port}/`, secret: 's' })
   await tree.commit({ message: 'nobody hears' })
   await tree.push()
-  await vi.waitFor(() =>
+  await eventually(() =>
     expect(github.deliveries.at(-1)).toMatchObject({ status: 'failed to connect to host', statusCode: 0 }),
   )
 })
@@ -187,21 +190,21 @@ test('paused webhooks come when they are resumed; dropped ones never come', asyn
   await tree.push()
   expect(sink.payloads('push')).toHaveLength(1)
   github.resumeWebhooks()
-  await vi.waitFor(() => expect(sink.payloads('check_suite')).toHaveLength(2))
+  await eventually(() => expect(sink.payloads('check_suite')).toHaveLength(2))
 
   github.pauseWebhooks()
   const dropped = await tree.commit({ message: 'lost' })
   await tree.push()
   // The suite's webhook follows a read of the commit, so it may come a moment after the push's.
   let droppedCount = 0
-  await vi.waitFor(() => {
+  await eventually(() => {
     droppedCount += github.dropWebhooks()
     expect(droppedCount).toBe(2)
   })
   github.resumeWebhooks()
   const after = await tree.commit({ message: 'heard again' })
   await tree.push()
-  await vi.waitFor(() => expect(sink.payloads('push').map((one) => one.after)).toContain(after))
+  await eventually(() => expect(sink.payloads('push').map((one) => one.after)).toContain(after))
   expect(sink.payloads('push').map((one) => one.after)).not.toContain(dropped)
 })
 
