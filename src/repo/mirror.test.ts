@@ -1,8 +1,10 @@
 import { randomBytes } from 'node:crypto'
 import { mkdir, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises'
+import { createServer as createHttpServer } from 'node:http'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { buffer } from 'node:stream/consumers'
 import { inspect } from 'node:util'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import {
@@ -441,6 +443,18 @@ describe('what goes wrong', () => {
     expect(await mirror.fetch({ signal })).toBe(head)
   })
 
+  test('a pack that lacks objects is not taken into use, though its transfer was whole', async () => {
+    const work = await workTree()
+    const files = Array.from({ length: 20 }, (_, n) => [`f${n}`, randomBytes(2000)])
+    await work.commit({ write: Object.fromEntries(files) })
+    await work.push()
+    const mirror = await open({ url: await startPackCutter({ keptBytes: 20_000 }) })
+    const error = await failure(mirror.fetch({ signal }))
+    expect(error.fault).toBe('temporary')
+    expect(error.message).toContain('cannot be read')
+    expect(await clones()).toEqual([])
+  })
+
   test('a list of refs that is cut is an error, never a missing branch', async () => {
     const work = await workTree()
     await work.commit({ write: { a: '1' } })
@@ -589,14 +603,16 @@ describe('the folder on disk', () => {
 
   test('a mirror of another branch or URL is not used', async () => {
     const work = await workTree()
-    await work.commit({ write: { a: 'main' } })
+    await work.commit({ write: { a: '1' } })
     await work.push()
-    await (await open()).fetch({ signal })
-    const head = await work.commit({ write: { a: 'live' } })
     await work.push({ branch: 'live' })
-    const mirror = await open({ branch: 'live' })
-    expect(await clones()).toEqual([])
-    expect(await mirror.fetch({ signal })).toBe(head)
+    await createBareRepo(server.root, 'acme/other')
+    for (const change of [{ branch: 'live' }, { url: server.url('acme/other') }]) {
+      await (await open()).fetch({ signal })
+      expect(await clones()).toEqual(['clone-1'])
+      await open(change)
+      expect(await clones()).toEqual([])
+    }
   })
 })
 
@@ -690,6 +706,33 @@ async function startProxy(behaviour: { cutAfterBytes?: number; stallAfterBytes?:
   })
   proxy.url = `http://127.0.0.1:${await listen(listener)}/${repo}.git`
   return proxy
+}
+
+/**
+ * A git server that leaves out the end of each pack and closes the answer properly, as `upload-pack` may when it runs
+ * out of memory. Answers are lines with four hex digits of length; those on band 1 carry the pack.
+ */
+async function startPackCutter({ keptBytes }: { keptBytes: number }): Promise<string> {
+  const cutter = createHttpServer(async (req, res) => {
+    const response = await fetch(`http://127.0.0.1:${server.port}${req.url}`, {
+      method: req.method ?? 'GET',
+      headers: { authorization: basic(token), 'content-type': req.headers['content-type'] ?? '' },
+      ...(req.method === 'POST' ? { body: await buffer(req) } : {}),
+    })
+    res.setHeader('content-type', response.headers.get('content-type') ?? '')
+    const answer = Buffer.from(await response.arrayBuffer())
+    if (req.method !== 'POST') return res.end(answer)
+    let packBytes = 0
+    for (let at = 0; at < answer.length; ) {
+      const length = Math.max(Number.parseInt(answer.toString('latin1', at, at + 4), 16), 4)
+      const isPack = length > 4 && answer[at + 4] === 1
+      if (isPack) packBytes += length - 5
+      if (!isPack || packBytes <= keptBytes) res.write(answer.subarray(at, at + length))
+      at += length
+    }
+    return res.end()
+  })
+  return `http://127.0.0.1:${await listen(cutter)}/${repo}.git`
 }
 
 /** A server that gives one and the same answer to everything, then closes. */
