@@ -722,13 +722,18 @@ async function startPackCutter({ keptBytes }: { keptBytes: number }): Promise<st
     res.setHeader('content-type', response.headers.get('content-type') ?? '')
     const answer = Buffer.from(await response.arrayBuffer())
     if (req.method !== 'POST') return res.end(answer)
-    let packBytes = 0
+    let leftBytes = keptBytes
     for (let at = 0; at < answer.length; ) {
       const length = Math.max(Number.parseInt(answer.toString('latin1', at, at + 4), 16), 4)
-      const isPack = length > 4 && answer[at + 4] === 1
-      if (isPack) packBytes += length - 5
-      if (!isPack || packBytes <= keptBytes) res.write(answer.subarray(at, at + length))
+      const line = answer.subarray(at, at + length)
       at += length
+      if (length === 4 || line[4] !== 1) {
+        res.write(line)
+      } else {
+        const kept = line.subarray(4, 5 + leftBytes)
+        leftBytes -= kept.length - 1
+        res.write(Buffer.concat([Buffer.from((kept.length + 4).toString(16).padStart(4, '0')), kept]))
+      }
     }
     return res.end()
   })
