@@ -163,7 +163,7 @@ function startError(error: unknown, { name, host }: { name: string; host: string
       cause: error,
     })
   }
-  if (/OCI runtime create failed|failed to create (shim )?task/.test(message)) {
+  if (/OCI runtime create failed|failed to create (shim )?task|unable to find (user|group)/.test(message)) {
     return new TowlineError(`${name} cannot start on ${host}: ${message.trim().slice(-500)}`, {
       fault: 'input',
       hint: "Check the spec's command, entrypoint, user and workingDir against what is in the image.",

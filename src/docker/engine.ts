@@ -113,7 +113,7 @@ export function messageOf(error: unknown): string {
 }
 
 /** The error of an aborted signal: its reason where that is ours, else `cancelled`. */
-export function abortError(signal: AbortSignal, message: string): TowlineError {
+function abortError(signal: AbortSignal, message: string): TowlineError {
   if (signal.reason instanceof TowlineError) return signal.reason
   return new TowlineError(message, { fault: 'cancelled', cause: signal.reason })
 }

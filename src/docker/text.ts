@@ -8,11 +8,8 @@ const lineLimit = 1_000
  * end, none longer than 1,000 characters.
  */
 export function lastLines(output: string, count: number): string[] {
-  const lines = stripVTControlCharacters(output).trimEnd().split('\n')
-  return lines
-    .slice(-count)
-    .map(printable)
-    .filter((line, index) => index > 0 || line !== '')
+  const text = stripVTControlCharacters(output).trimEnd()
+  return text === '' ? [] : text.split('\n').slice(-count).map(printable)
 }
 
 function printable(line: string): string {

@@ -17,7 +17,7 @@ import Docker from 'dockerode'
 
 const execFileText = promisify(execFile)
 
-export type DockerDaemon = {
+type DockerDaemon = {
   socketPath: string
   /** The socket as `DOCKER_HOST` has it: `unix:///…`. */
   host: string
@@ -29,6 +29,8 @@ export type DockerDaemon = {
   restart(): Promise<void>
 }
 
+/** On the PATH of root; set-up installs it. */
+const engineProgram = 'dockerd'
 /** An Engine needs 1–3 s to start; a machine under load several times that. */
 const startTimeoutMs = 60_000
 /** The Engine gives its containers 5 s (`--shutdown-timeout`), then needs a moment of its own. */
@@ -169,7 +171,7 @@ async function launchEngine(options: { folder: string; bridge: string; socketPat
   const logPath = join(folder, 'docker.log')
   await using log = await open(logPath, 'w')
   const engine = spawn(
-    'dockerd',
+    engineProgram,
     [
       ['--host', `unix://${socketPath}`],
       ['--data-root', join(folder, 'data')],
@@ -250,7 +252,7 @@ async function enginePids(folder: string): Promise<{ dockerd: number[]; containe
     if (!/^\d+$/.test(entry)) continue
     const args = (await readFile(`/proc/${entry}/cmdline`, 'utf8').catch(() => '')).split('\0')
     const program = basename(args[0] ?? '')
-    if (program !== 'dockerd' && program !== 'containerd') continue
+    if (program !== engineProgram && program !== 'containerd') continue
     if (args.some((argument) => argument.startsWith(`${folder}/`))) pids[program].push(Number(entry))
   }
   return pids

@@ -1,0 +1,197 @@
+/**
+ * What a real Engine cannot be made to do on demand, shown by an HTTP server that speaks just enough of its API.
+ * Its lies: it knows one image and one container, and checks nothing it is sent.
+ */
+
+import { once } from 'node:events'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { afterEach, expect, test } from 'vitest'
+import { connectEngine } from './engine.ts'
+import { followEvents } from './events.ts'
+import { execInContainer } from './exec.ts'
+import { ensureImage, resolveImage } from './images.ts'
+
+type Handler = (response: ServerResponse, request: IncomingMessage) => void
+
+const signal = new AbortController().signal
+const image = { reference: 'app:1', pinned: `app@sha256:${'a'.repeat(64)}` }
+const cleanUps: (() => void)[] = []
+
+afterEach(() => {
+  for (const cleanUp of cleanUps.splice(0)) cleanUp()
+})
+
+test('an error in the last line of a pull that began well is the error, with or without a line end', async () => {
+  for (const end of ['\n', '']) {
+    const engine = await fakeEngine({
+      'POST /images/create': (response) => {
+        response.write('{"status":"Pulling from app","id":"latest"}\n')
+        response.end(`{"errorDetail":{"message":"manifest unknown"},"error":"manifest unknown"}${end}`)
+      },
+    })
+    await expect(ensureImage(engine, image, { signal })).rejects.toMatchObject({
+      fault: 'input',
+      message: expect.stringContaining('manifest unknown'),
+    })
+  }
+})
+
+test('a pull that ends well without the image is no success', async () => {
+  const engine = await fakeEngine({
+    'POST /images/create': (response) => response.end('{"status":"Pull complete","id":"a"}\n'),
+  })
+  await expect(ensureImage(engine, image, { signal })).rejects.toMatchObject({
+    fault: 'temporary',
+    message: expect.stringContaining('does not have the image'),
+  })
+})
+
+test('a pull that is cut off is a temporary fault', async () => {
+  const engine = await fakeEngine({
+    'POST /images/create': (response) => {
+      response.write('{"status":"Downloading","id":"a","progressDetail":{"current":1,"total":9}}\n')
+      setTimeout(() => response.destroy(), 20)
+    },
+  })
+  await expect(ensureImage(engine, image, { signal })).rejects.toMatchObject({ fault: 'temporary' })
+})
+
+test('a line that is not JSON is a temporary fault, not a crash', async () => {
+  const engine = await fakeEngine({
+    'POST /images/create': (response) => response.end('<html>a proxy says hello</html>\n'),
+  })
+  await expect(ensureImage(engine, image, { signal })).rejects.toMatchObject({ fault: 'temporary' })
+})
+
+test('a pull reports its progress, and the image is looked for afterwards', async () => {
+  let isPulled = false
+  const engine = await fakeEngine({
+    'POST /images/create': (response) => {
+      isPulled = true
+      response.end('{"status":"Downloading","id":"a","progressDetail":{"current":5,"total":10}}\n')
+    },
+    [`GET /images/${image.pinned}/json`]: (response) =>
+      isPulled ? response.end('{"Id":"x"}') : missing(response),
+  })
+  const fractions: number[] = []
+  await ensureImage(engine, image, { signal, onProgress: (fraction) => fractions.push(fraction) })
+  expect(fractions).toEqual([0.35])
+})
+
+test('a digest of the registry pins the reference, and its refusal is the config repo to change', async () => {
+  const engine = await fakeEngine({
+    'GET /distribution/docker.io/library/app:latest/json': (response) =>
+      response.end(JSON.stringify({ Descriptor: { digest: `sha256:${'b'.repeat(64)}` } })),
+    'GET /distribution/secret:latest/json': (response) => {
+      response.statusCode = 401
+      response.end('{"message":"denied: requested access to the resource is denied"}')
+    },
+  })
+  const resolve = (reference: string) => resolveImage(engine, reference, { pullPolicy: 'missing', signal })
+  expect((await resolve('docker.io/library/app')).pinned).toBe(`app@sha256:${'b'.repeat(64)}`)
+  await expect(resolve('secret')).rejects.toMatchObject({ fault: 'input' })
+})
+
+test.each<[string, Handler]>([
+  ['no answer', () => {}],
+  ['a body that stalls', (response) => void response.write('[')],
+  [
+    'a body that is cut off',
+    (response) => {
+      response.setHeader('content-length', '100')
+      response.write('[')
+      setTimeout(() => response.destroy(), 20)
+    },
+  ],
+])('%s ends at the deadline of the call', async (_what, handler) => {
+  const engine = await fakeEngine({ 'GET /containers/json': handler })
+  const list = engine.call(
+    'Listing',
+    (docker, callSignal) => docker.listContainers({ abortSignal: callSignal }),
+    { signal, timeoutMs: 200 },
+  )
+  await expect(list).rejects.toMatchObject({ fault: 'temporary' })
+})
+
+test('the API version is asked for once, and again after the connection was lost', async () => {
+  let asked = 0
+  const engine = await fakeEngine({
+    'GET /version': (response) => {
+      asked += 1
+      version(response)
+    },
+    'GET /containers/json': (response) => response.end('[]'),
+    'GET /networks': (response) => response.destroy(),
+  })
+  const list = () => engine.call('Listing', (docker) => docker.listContainers(), { signal })
+  await list()
+  await list()
+  expect(asked).toBe(1)
+  const lost = engine.call('Listing networks', (docker) => docker.listNetworks(), { signal })
+  await expect(lost).rejects.toMatchObject({ fault: 'temporary' })
+  await list()
+  expect(asked).toBe(2)
+})
+
+test('a program whose output ends while it still runs was cut off', async () => {
+  const engine = await fakeEngine({
+    'POST /containers/shop/exec': (response) => {
+      response.statusCode = 201
+      response.end('{"Id":"e1"}')
+    },
+    'POST /exec/e1/start': (response) => response.end(),
+    'GET /exec/e1/json': (response) => response.end('{"Running":true,"ExitCode":null}'),
+  })
+  const run = execInContainer(engine, { container: 'shop', argv: ['true'] }, { signal })
+  await expect(run).rejects.toMatchObject({ fault: 'temporary' })
+})
+
+test('an event stream that breaks ends the watch without an error, after what it brought', async () => {
+  const engine = await fakeEngine({
+    'GET /events': (response) => {
+      const labels = { 'towline.repo': 'acme/config', 'towline.app': 'shop' }
+      response.write(
+        `${JSON.stringify({ Action: 'health_status: unhealthy', Actor: { Attributes: labels } })}\n`,
+      )
+      setTimeout(() => response.destroy(), 20)
+    },
+  })
+  const seen: unknown[] = []
+  await followEvents(engine, 'owner', {
+    signal,
+    onOpen: () => seen.push('open'),
+    onEvent: (event) => seen.push(event),
+  })
+  expect(seen).toEqual([
+    'open',
+    { host: 'web-1', repo: 'acme/config', app: 'shop', preview: null, action: 'health_status' },
+  ])
+})
+
+async function fakeEngine(handlers: Record<string, Handler>) {
+  const known: Record<string, Handler> = { 'GET /version': version, ...handlers }
+  const server = createServer((request, response) => {
+    const path = decodeURIComponent((request.url ?? '').replace(/^\/v1\.41/, '').replace(/\?.*$/, ''))
+    request.resume()
+    const handler = known[`${request.method} ${path}`] ?? missing
+    handler(response, request)
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  cleanUps.push(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  const { port } = server.address() as AddressInfo
+  return connectEngine({ kind: 'tcp', host: '127.0.0.1', port, tls: null }, { name: 'web-1' })
+}
+
+function version(response: ServerResponse): void {
+  response.end('{"ApiVersion":"1.41","MinAPIVersion":"1.12"}')
+}
+
+function missing(response: ServerResponse): void {
+  response.statusCode = 404
+  response.end('{"message":"not here"}')
+}
