@@ -5,8 +5,9 @@ import { connect, createServer, type Server, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
+import { setTimeout } from 'node:timers/promises'
 import { inspect } from 'node:util'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import {
   createBareRepo,
   type GitServer,
@@ -15,6 +16,9 @@ import {
 } from '../../test/support/git-server.ts'
 import { TowlineError } from '../rollout/error.ts'
 import { type MirrorOptions, openMirror } from './mirror.ts'
+
+// Each test runs a few dozen git processes; a busy machine takes its time.
+vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 })
 
 const token = 'ghs_12_a.very-secret_token'
 const repo = 'acme/config'
@@ -182,7 +186,7 @@ describe('following a branch', () => {
     expect(await mirror.fetch({ signal })).toBe(head)
     expect(await clones()).toEqual(['clone-1', 'clone-2'])
     expect(await content(mirror, head, 'a')).toBe('last')
-  }, 60_000)
+  })
 
   test('each call costs two requests: the token is sent from the first one on', async () => {
     const work = await workTree()
@@ -377,7 +381,7 @@ describe('reading', () => {
       expect(entries).toHaveLength(200)
       expect(await text(mirror, entries[readCount % 200]?.oid)).toMatch(/^one /)
       readCount++
-      await new Promise(setImmediate)
+      await setTimeout(5)
     }
     await fetches
     expect(readCount).toBeGreaterThan(3)
