@@ -94,6 +94,25 @@ test('a port open on IPv4 and IPv6 is one port, and one that is not published is
   ])
 })
 
+test('mounts are those somebody asked for, not the volumes an image brings along', () => {
+  const mount = {
+    Type: 'volume',
+    Source: '/var/lib/docker/volumes/x',
+    Driver: 'local',
+    Mode: 'z',
+    Propagation: '',
+  }
+  const Mounts = [
+    { ...mount, Name: 'data', Destination: '/data', RW: false },
+    { ...mount, Name: 'f'.repeat(64), Destination: '/var/lib/redis', RW: true },
+    { ...mount, Type: 'bind', Source: '/etc/shop', Destination: '/config', RW: true },
+  ]
+  expect(fromList({ ...listed, Mounts }).mounts).toEqual([
+    { type: 'volume', source: 'data', target: '/data', readOnly: true },
+    { type: 'bind', source: '/etc/shop', target: '/config', readOnly: false },
+  ])
+})
+
 const listed: ContainerInfo = {
   Id: 'abc',
   Names: ['/shop-1'],

@@ -61,7 +61,7 @@ export function fromList(info: ContainerInfo): ObservedContainer {
     health: healthOf(info.Status),
     labels: info.Labels,
     ports: publishedPorts(info.Ports),
-    mounts: info.Mounts.map(observedMount),
+    mounts: info.Mounts.filter((mount) => !isAnonymous(mount)).map(observedMount),
     networks: Object.keys(info.NetworkSettings.Networks).sort(),
     createdAt: new Date(info.Created * 1000).toISOString(),
     settings: null,
@@ -150,6 +150,11 @@ function portBindings(ports: readonly PortBinding[]): Record<string, { HostIp: s
 
 function mountPayload(mount: Mount) {
   return { Type: mount.type, Source: mount.source, Target: mount.target, ReadOnly: mount.readOnly }
+}
+
+/** A volume nobody asked for: an image that says `VOLUME` gets one with a random name, 64 hex digits long. */
+function isAnonymous(mount: ContainerInfo['Mounts'][number]): boolean {
+  return mount.Type === 'volume' && /^[0-9a-f]{64}$/.test(mount.Name ?? '')
 }
 
 function observedMount(mount: ContainerInfo['Mounts'][number]): Mount {
