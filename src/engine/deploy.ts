@@ -45,12 +45,9 @@ async function rollOut(parts: TargetParts, work: TargetWork, journal: Journal): 
   const release = journal.deployment().release ?? (await pinRelease(parts, work, journal.deployment()))
   let view = await observeTarget(parts, work)
   const plan = planRelease(release, view, { prove: true, keepReleaseIds: null })
-  await journal.write(
-    ...(journal.deployment().release
-      ? []
-      : [{ type: 'pinned', release, changes: renderPlan(plan) } as const]),
-    { type: 'phase', phase: 'building', message: `image ${release.image.reference}` },
-  )
+  if (!journal.deployment().release) {
+    await journal.write({ type: 'pinned', release, changes: renderPlan(plan) })
+  }
   await executePhases(parts, work, { journal, release, steps: plan })
   for (let pass = 1; pass <= convergencePasses; pass += 1) {
     view = await observeTarget(parts, work)

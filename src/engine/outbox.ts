@@ -21,6 +21,7 @@ export type Outbox = {
 /** One check run and where its state is kept. */
 type Item = {
   id: string
+  source: Source['kind']
   repo: string
   check: CheckRun
   report: ReportState
@@ -184,7 +185,14 @@ async function targetItems(store: Store, key: string): Promise<Item[]> {
       })
     }
     return [
-      { id: deployment.id, repo: record.target.repo, check: renderDeploymentCheck(deployment), report, save },
+      {
+        id: deployment.id,
+        source: 'target' as const,
+        repo: record.target.repo,
+        check: renderDeploymentCheck(deployment),
+        report,
+        save,
+      },
     ]
   })
 }
@@ -207,7 +215,7 @@ async function repoItems(store: Store, repo: string): Promise<Item[]> {
           return { ...stored, revisions }
         })
       }
-      return { id: check.externalId, repo, check, report: revision.report, save }
+      return { id: check.externalId, source: 'repo' as const, repo, check, report: revision.report, save }
     }),
   )
 }
@@ -227,10 +235,10 @@ function isDue({ check, report }: Item): boolean {
   return check.status === 'completed' || report.writeCount < progressWriteLimit
 }
 
-/** Final states first, then runs GitHub does not know yet, then progress. */
-function urgency({ check, report }: Item): number {
-  if (check.status === 'completed') return 0
-  return report.checkRunId === null ? 1 : 2
+/** Final states first, then runs GitHub does not know yet, then progress; one target before the run over all. */
+function urgency({ check, report, source }: Item): number {
+  const rank = check.status === 'completed' ? 0 : report.checkRunId === null ? 1 : 2
+  return rank * 2 + (source === 'repo' ? 1 : 0)
 }
 
 function hashCheck(check: CheckRun): string {

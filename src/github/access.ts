@@ -20,6 +20,14 @@ export function createAccess(
   { configured }: { configured: { repo: string; branch: string | null }[] | null },
 ): Access {
   const installations = new Map<string, number>()
+  const clients = new Map<number, Promise<Octokit>>()
+
+  /** One client for each installation, because making one costs more than a request. It renews its token itself. */
+  function clientOf(installationId: number): Promise<Octokit> {
+    const client = clients.get(installationId) ?? probot.auth(installationId)
+    clients.set(installationId, client)
+    return client
+  }
 
   async function installationOf(repo: string, signal: AbortSignal): Promise<number> {
     const known = installations.get(repo)
@@ -33,7 +41,7 @@ export function createAccess(
   }
 
   async function octokit(repo: string, { signal }: { signal: AbortSignal }): Promise<Octokit> {
-    return probot.auth(await installationOf(repo, signal))
+    return clientOf(await installationOf(repo, signal))
   }
 
   async function configuredRepo(
@@ -55,7 +63,7 @@ export function createAccess(
     )
     const found: RepoAccess[] = []
     for (const installation of list.filter(({ suspended_at: suspendedAt }) => !suspendedAt)) {
-      const client = await probot.auth(installation.id)
+      const client = await clientOf(installation.id)
       const repos = await callGitHub('list the repositories of an installation', signal, (request) =>
         client.paginate(client.rest.apps.listReposAccessibleToInstallation, { per_page: 100, request }),
       )

@@ -1,3 +1,4 @@
+import type { Logger } from 'pino'
 import { Probot, ProbotOctokit } from 'probot'
 import type { Delivery, DeliveryHint } from '../engine/records.ts'
 
@@ -38,15 +39,20 @@ export function createApp(options: {
   webhookSecret: string
   address: GitHubAddress
   accept: (delivery: Pick<Delivery, 'guid' | 'hint'>) => Promise<'stored' | 'duplicate'>
-  logLevel: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal'
+  log: Logger
 }): App {
   const probot = new Probot({
     appId: options.appId,
     privateKey: options.privateKey,
     secret: options.webhookSecret,
     baseUrl: options.address.apiUrl,
-    logLevel: options.logLevel,
-    Octokit: ProbotOctokit.defaults({ throttle: { enabled: false }, retry: { enabled: false } }),
+    log: options.log,
+    // A function, because plain defaults lose against those Probot passes itself.
+    Octokit: ProbotOctokit.defaults((given: object) => ({
+      ...given,
+      throttle: { enabled: false },
+      retry: { enabled: false },
+    })),
   })
   const loaded = probot.load((app) => {
     const accept = (guid: string, hint: DeliveryHint) => options.accept({ guid, hint }).then(() => {})

@@ -87,9 +87,9 @@ function renderSummary(revision: RevisionView): string {
     const rows = revision.deployments.map((deployment) => [
       code(shortTarget(deployment.target)),
       code(deployment.phase),
-      plain(deployment.result?.kind === 'failed' ? deployment.result.reason : deployment.message),
+      plain(deployment.result?.kind === 'failed' ? deployment.result.reason : ''),
     ])
-    parts.push(table(['target', 'phase', ''], rows))
+    parts.push(table(['target', 'phase', 'why'], rows))
   }
   for (const { target, reason } of revision.pausedTargets) {
     parts.push(`${code(shortTarget(target))} is paused: ${plain(reason)}`)

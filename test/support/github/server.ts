@@ -33,7 +33,7 @@ export type GitHubOptions = AppOptions & {
 }
 
 /** A check run as it stands, with every write it got. */
-type CheckRunView = Omit<CheckRunRecord, 'app' | 'repo' | 'suite'> & {
+export type CheckRunView = Omit<CheckRunRecord, 'app' | 'repo' | 'suite'> & {
   appId: number
   repo: string
   suiteId: number

@@ -1,0 +1,235 @@
+import { mkdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type Logger, pino } from 'pino'
+import { openDockerHost } from './docker/host.ts'
+import { createEngine, type Engine } from './engine/engine.ts'
+import type { DockerHost, Mirror, RepoAccess } from './engine/ports.ts'
+import { createSpecReader } from './engine/spec-reader.ts'
+import { checkNodeVersion, type Environment, readEnvironment } from './environment.ts'
+import { createAccess } from './github/access.ts'
+import { createApp, gitHubAddress } from './github/app.ts'
+import { createChecks } from './github/checks.ts'
+import { createServer } from './monitor/server.ts'
+import { openMirror } from './repo/mirror.ts'
+import { explain, TowlineError } from './rollout/error.ts'
+import { readSourceFiles } from './source/files.ts'
+import { defaultServerConfig, type HostConfig, parseServerConfig, type ServerConfig } from './spec/server.ts'
+import { openEmbeddedStore } from './store/embedded.ts'
+
+/** A running server. */
+export type Towline = {
+  /** Where it listens, e.g. `http://127.0.0.1:3000`. */
+  url: string
+  engine: Engine
+  /** Ends waits, finishes acts on hosts, stores what is open, closes. */
+  stop(): Promise<void>
+}
+
+/** Wires all parts and starts them. @throws TowlineError `operator` for settings that cannot work. */
+export async function startTowline(environment: Environment, log: Logger): Promise<Towline> {
+  const config = await loadServerConfig(environment)
+  const privateKey = await loadPrivateKey(environment)
+  await mkdir(environment.dataFolder, { recursive: true })
+  const store = await openEmbeddedStore({
+    folder: join(environment.dataFolder, 'store'),
+    onDamage: (damage) => log.error(damage, 'a damaged file was set aside; what it held may be older now'),
+  })
+  const hosts = await openHosts(config, store.owner)
+  const address = gitHubAddress({ host: environment.gheHost, protocol: environment.gheProtocol })
+  const app = createApp({
+    appId: environment.appId,
+    privateKey,
+    webhookSecret: environment.webhookSecret,
+    address,
+    accept: (delivery) => engine.intake.accept(delivery),
+    // At its own levels Probot logs whole payloads and bodies.
+    log: log.child({ name: 'probot' }, { level: 'warn' }),
+  })
+  const access = createAccess(app.probot, { configured: config.repos })
+  const mirrors = openMirrors({ environment, gitUrl: address.gitUrl, token: access.token })
+  const engine = createEngine({
+    store,
+    hosts,
+    github: { ...createChecks(access), repos: access.repos },
+    mirror: mirrors.open,
+    specs: createSpecReader({ hosts: config.hosts.map(({ name }) => name), bindMounts: config.bindMounts }),
+    files: {
+      treeOid: async (repo, commit, path, signal) =>
+        (await mirrors.known(repo)).treeOid(commit, path, { signal }),
+      read: async (repo, source, signal) =>
+        readSourceFiles(source, { tree: await mirrors.known(repo), signal }),
+    },
+    siteServer: config.images.site,
+    limits: config.limits,
+    schedule: config.schedule,
+    log,
+  })
+  let notReady: string | null = 'starting: taking up what was left open'
+  const server = createServer({
+    webhook: app.receive,
+    notReady: () => notReady,
+    sweep: () => engine.sweep({ deep: true }),
+    token: environment.apiToken,
+    log,
+  })
+  const url = await server.listen({ host: environment.host, port: environment.port })
+  log.info({ url, hosts: [...hosts.keys()], owner: store.owner }, 'Towline listens')
+  const started = engine.start().then(
+    () => {
+      notReady = null
+    },
+    (error: unknown) =>
+      log.error({ err: error, ...explain(error) }, 'the first sweep failed; the next one tries again'),
+  )
+  notReady = null
+
+  return {
+    url,
+    engine,
+    async stop() {
+      notReady = 'stopping'
+      await server.close()
+      await engine.stop()
+      await started
+      await mirrors.close()
+      await store.close()
+    },
+  }
+}
+
+async function loadServerConfig({ configPath, dockerHost }: Environment): Promise<ServerConfig> {
+  if (configPath === null) return defaultServerConfig({ dockerHost })
+  const text = await readFile(configPath, 'utf8').catch((error: unknown) => {
+    throw new TowlineError(`server.yaml could not be read from ${configPath}`, {
+      fault: 'operator',
+      hint: 'Correct TOWLINE_CONFIG, or unset it to work without a server.yaml.',
+      cause: error,
+    })
+  })
+  const { config, problems } = parseServerConfig({ path: configPath, text, dockerHost })
+  if (config) return config
+  const lines = problems.map(
+    ({ path, line, column, message, hint }) => `- ${path}:${line}:${column} ${message}${hint && `. ${hint}`}`,
+  )
+  throw new TowlineError(`Towline cannot start:\n${lines.join('\n')}`, { fault: 'operator' })
+}
+
+async function loadPrivateKey({ privateKey }: Environment): Promise<string> {
+  if ('text' in privateKey) return privateKey.text
+  return readFile(privateKey.path, 'utf8').catch((error: unknown) => {
+    throw new TowlineError(`the private key could not be read from ${privateKey.path}`, {
+      fault: 'operator',
+      hint: 'Correct PRIVATE_KEY_PATH, or put the key into PRIVATE_KEY.',
+      cause: error,
+    })
+  })
+}
+
+async function openHosts(config: ServerConfig, owner: string): Promise<Map<string, DockerHost>> {
+  const hosts = new Map<string, DockerHost>()
+  for (const { name, endpoint } of config.hosts) {
+    const resolved = await readTls(endpoint)
+    hosts.set(
+      name,
+      openDockerHost({ name, endpoint: resolved, owner, images: { helper: config.images.helper } }),
+    )
+  }
+  return hosts
+}
+
+async function readTls(endpoint: HostConfig['endpoint']) {
+  if (endpoint.kind === 'unix' || endpoint.tls === null) return { ...endpoint, tls: null }
+  const { caFile, certFile, keyFile } = endpoint.tls
+  const [ca, cert, key] = await Promise.all([readPem(caFile), readPem(certFile), readPem(keyFile)])
+  return { ...endpoint, tls: { ca, cert, key } }
+}
+
+async function readPem(path: string): Promise<string> {
+  return readFile(path, 'utf8').catch((error: unknown) => {
+    throw new TowlineError(`the TLS file ${path} could not be read`, {
+      fault: 'operator',
+      hint: 'Correct the path in server.yaml.',
+      cause: error,
+    })
+  })
+}
+
+/** One mirror for each repo and branch, opened when first needed. */
+function openMirrors(parts: {
+  environment: Environment
+  gitUrl: string
+  token: (repo: string, options: { signal: AbortSignal }) => Promise<string>
+}) {
+  type Open = Mirror & { close(): Promise<void> }
+  const mirrors = new Map<string, { branch: string; mirror: Promise<Open> }>()
+
+  async function open({ repo, branch }: RepoAccess): Promise<Mirror> {
+    const known = mirrors.get(repo)
+    if (known?.branch === branch) return known.mirror
+    await (await known?.mirror)?.close()
+    const mirror = openMirror({
+      folder: join(parts.environment.dataFolder, 'mirrors', repo.replace('/', '+')),
+      repo,
+      url: `${parts.gitUrl}/${repo}.git`,
+      branch,
+      token: (options) => parts.token(repo, options),
+    })
+    mirrors.set(repo, { branch, mirror })
+    mirror.catch(() => mirrors.delete(repo))
+    return mirror
+  }
+
+  return {
+    open,
+    async known(repo: string): Promise<Mirror> {
+      const found = mirrors.get(repo)
+      if (found) return found.mirror
+      throw new TowlineError(`the mirror of ${repo} is not open yet`, {
+        fault: 'temporary',
+        hint: 'It opens as soon as GitHub has said on which repos the App is installed.',
+      })
+    },
+    async close() {
+      await Promise.all(
+        [...mirrors.values()].map(async ({ mirror }) => (await mirror.catch(() => null))?.close()),
+      )
+    },
+  }
+}
+
+function createLog({ logLevel, logFormat }: Environment): Logger {
+  const redact = { paths: ['*.token', '*.authorization', 'err.request.headers', 'err.cause'], remove: true }
+  if (logFormat === 'json') return pino({ level: logLevel, redact })
+  return pino({ level: logLevel, redact, transport: { target: 'pino-pretty' } })
+}
+
+/** Docker waits 10 s after SIGTERM; what is not done by then is resumed by the next start. */
+const stopTimeoutMs = 9_000
+
+async function main(): Promise<void> {
+  checkNodeVersion(process.versions.node)
+  const environment = readEnvironment(process.env)
+  const log = createLog(environment)
+  const towline = await startTowline(environment, log)
+  for (const name of ['SIGTERM', 'SIGINT'] as const) {
+    process.once(name, () => {
+      log.info({ signal: name }, 'stopping')
+      setTimeout(() => process.exit(0), stopTimeoutMs).unref()
+      towline.stop().then(
+        () => process.exit(0),
+        (error: unknown) => {
+          log.error({ err: error }, 'stopping failed')
+          process.exit(1)
+        },
+      )
+    })
+  }
+}
+
+if (import.meta.main) {
+  main().catch((error: unknown) => {
+    const { reason, hint } = explain(error)
+    process.stderr.write(`${reason}\n${hint && `${hint}\n`}`)
+    process.exit(1)
+  })
+}
