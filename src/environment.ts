@@ -1,7 +1,14 @@
 import { TowlineError } from './rollout/error.ts'
 
+/** What both the server and the commands on a folder need. */
+export type LocalEnvironment = {
+  configPath: string | null
+  dataFolder: string
+  dockerHost: string | null
+}
+
 /** What the environment says, with defaults filled in. Secrets are here and nowhere in any output. */
-export type Environment = {
+export type Environment = LocalEnvironment & {
   appId: number
   /** PEM text, or the path of a PEM file. */
   privateKey: { text: string } | { path: string }
@@ -12,10 +19,7 @@ export type Environment = {
   port: number
   logLevel: LogLevel
   logFormat: 'json' | 'pretty'
-  configPath: string | null
-  dataFolder: string
   apiToken: string | null
-  dockerHost: string | null
 }
 
 export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const
@@ -29,7 +33,7 @@ type Variables = Record<string, string | undefined>
  */
 export function readEnvironment(variables: Variables): Environment {
   const problems: string[] = []
-  const given = (name: string) => (variables[name]?.trim() ? variables[name].trim() : null)
+  const given = (name: string) => readVariable(variables, name)
   const required = (name: string, what: string) => {
     const value = given(name)
     if (value === null) problems.push(`${name} is not set: ${what}`)
@@ -75,10 +79,8 @@ export function readEnvironment(variables: Variables): Environment {
     port: whole('PORT', given('PORT'), 3000),
     logLevel: oneOf('LOG_LEVEL', logLevels, 'info'),
     logFormat: oneOf('LOG_FORMAT', ['json', 'pretty'], 'json'),
-    configPath: given('TOWLINE_CONFIG'),
-    dataFolder: given('TOWLINE_DATA') ?? './data',
     apiToken: given('TOWLINE_TOKEN'),
-    dockerHost: given('DOCKER_HOST'),
+    ...readLocalEnvironment(variables),
   }
   if (problems.length > 0) {
     throw new TowlineError(`Towline cannot start:\n${problems.map((problem) => `- ${problem}`).join('\n')}`, {
@@ -87,6 +89,19 @@ export function readEnvironment(variables: Variables): Environment {
     })
   }
   return environment
+}
+
+export function readLocalEnvironment(variables: Variables): LocalEnvironment {
+  return {
+    configPath: readVariable(variables, 'TOWLINE_CONFIG'),
+    dataFolder: readVariable(variables, 'TOWLINE_DATA') ?? './data',
+    dockerHost: readVariable(variables, 'DOCKER_HOST'),
+  }
+}
+
+/** An empty variable counts as not set, as in a Compose file that passes on what may be missing. */
+function readVariable(variables: Variables, name: string): string | null {
+  return variables[name]?.trim() || null
 }
 
 /** Keys arrive with line breaks written as `\n`, or in base64, where a shell or a secret store wants one line. */

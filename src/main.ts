@@ -1,19 +1,18 @@
 import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Logger, pino } from 'pino'
-import { openDockerHost } from './docker/host.ts'
 import { createEngine, type Engine } from './engine/engine.ts'
-import type { DockerHost, Mirror, RepoAccess } from './engine/ports.ts'
+import type { Mirror, RepoAccess } from './engine/ports.ts'
 import { createSpecReader } from './engine/spec-reader.ts'
 import { checkNodeVersion, type Environment, readEnvironment } from './environment.ts'
 import { createAccess } from './github/access.ts'
 import { createApp, gitHubAddress } from './github/app.ts'
 import { createChecks } from './github/checks.ts'
 import { createServer } from './monitor/server.ts'
+import { loadServerConfig, openHosts } from './operator-config.ts'
 import { openMirror } from './repo/mirror.ts'
 import { explain, TowlineError } from './rollout/error.ts'
 import { readSourceFiles } from './source/files.ts'
-import { defaultServerConfig, type HostConfig, parseServerConfig, type ServerConfig } from './spec/server.ts'
 import { openEmbeddedStore } from './store/embedded.ts'
 
 /** A running server. */
@@ -97,58 +96,12 @@ export async function startTowline(environment: Environment, log: Logger): Promi
   }
 }
 
-async function loadServerConfig({ configPath, dockerHost }: Environment): Promise<ServerConfig> {
-  if (configPath === null) return defaultServerConfig({ dockerHost })
-  const text = await readFile(configPath, 'utf8').catch((error: unknown) => {
-    throw new TowlineError(`server.yaml could not be read from ${configPath}`, {
-      fault: 'operator',
-      hint: 'Correct TOWLINE_CONFIG, or unset it to work without a server.yaml.',
-      cause: error,
-    })
-  })
-  const { config, problems } = parseServerConfig({ path: configPath, text, dockerHost })
-  if (config) return config
-  const lines = problems.map(
-    ({ path, line, column, message, hint }) => `- ${path}:${line}:${column} ${message}${hint && `. ${hint}`}`,
-  )
-  throw new TowlineError(`Towline cannot start:\n${lines.join('\n')}`, { fault: 'operator' })
-}
-
 async function loadPrivateKey({ privateKey }: Environment): Promise<string> {
   if ('text' in privateKey) return privateKey.text
   return readFile(privateKey.path, 'utf8').catch((error: unknown) => {
     throw new TowlineError(`the private key could not be read from ${privateKey.path}`, {
       fault: 'operator',
       hint: 'Correct PRIVATE_KEY_PATH, or put the key into PRIVATE_KEY.',
-      cause: error,
-    })
-  })
-}
-
-async function openHosts(config: ServerConfig, owner: string): Promise<Map<string, DockerHost>> {
-  const hosts = new Map<string, DockerHost>()
-  for (const { name, endpoint } of config.hosts) {
-    const resolved = await readTls(endpoint)
-    hosts.set(
-      name,
-      openDockerHost({ name, endpoint: resolved, owner, images: { helper: config.images.helper } }),
-    )
-  }
-  return hosts
-}
-
-async function readTls(endpoint: HostConfig['endpoint']) {
-  if (endpoint.kind === 'unix' || endpoint.tls === null) return { ...endpoint, tls: null }
-  const { caFile, certFile, keyFile } = endpoint.tls
-  const [ca, cert, key] = await Promise.all([readPem(caFile), readPem(certFile), readPem(keyFile)])
-  return { ...endpoint, tls: { ca, cert, key } }
-}
-
-async function readPem(path: string): Promise<string> {
-  return readFile(path, 'utf8').catch((error: unknown) => {
-    throw new TowlineError(`the TLS file ${path} could not be read`, {
-      fault: 'operator',
-      hint: 'Correct the path in server.yaml.',
       cause: error,
     })
   })

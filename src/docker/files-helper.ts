@@ -1,4 +1,5 @@
 import type { ContainerInspectInfo } from 'dockerode'
+import { volumeName } from '../rollout/target.ts'
 import { type CallOptions, createContainer, type Engine, unlessStatus } from './engine.ts'
 import { ensureImage, resolveImage } from './images.ts'
 import { ownerLabel, roleLabel } from './labels.ts'
@@ -6,11 +7,6 @@ import { refuseForeign } from './ownership.ts'
 
 /** Where the helper sees Towline's volume. */
 export const mountPath = '/towline'
-
-/** Of this installation on any host: all sites are below `sites/` in it. */
-export function volumeName(owner: string): string {
-  return `towline-${owner.slice(0, 8)}`
-}
 
 /**
  * Returns a function that makes sure the helper container runs, and gives its name: a small container of ours that

@@ -2,11 +2,12 @@ import { randomBytes } from 'node:crypto'
 import type { Readable } from 'node:stream'
 import type { ReleaseFile } from '../engine/ports.ts'
 import { TowlineError } from '../rollout/error.ts'
+import { buildManifest } from '../rollout/manifest.ts'
 import type { ObservedLink, ObservedSite } from '../rollout/observed.ts'
 import type { Engine } from './engine.ts'
 import { type ExecResult, execInContainer } from './exec.ts'
 import { filesHelper, mountPath } from './files-helper.ts'
-import { makeManifest, packFile, packRelease } from './release-tar.ts'
+import { packFile, packRelease } from './release-tar.ts'
 import * as scripts from './site-scripts.ts'
 
 /** Sites in Towline's volume: `sites/<slug>/{releases/<id>/, manifests/<id>.json, current, webroot}`. */
@@ -94,7 +95,7 @@ export function siteFiles(engine: Engine, options: { owner: string; image: strin
       const { stdout } = await run(scripts.readRelease, [path, releaseId], { signal })
       if (isWhole(stdout, releaseId)) return
       const contents = await files()
-      const manifest = makeManifest(releaseId, contents)
+      const manifest = buildManifest(releaseId, contents)
       const manifestText = JSON.stringify(manifest)
       const tar = packRelease(contents, {
         writtenAt: new Date(),

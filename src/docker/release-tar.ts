@@ -1,24 +1,8 @@
-import { createHash } from 'node:crypto'
 import { posix } from 'node:path'
 import { Readable } from 'node:stream'
 import { type Pack, pack } from 'tar-stream'
 import type { ReleaseFile } from '../engine/ports.ts'
 import { TowlineError } from '../rollout/error.ts'
-import type { Manifest } from '../rollout/release.ts'
-
-/** What the release directory must hold. The order of the files does not matter. */
-export function makeManifest(releaseId: string, files: readonly ReleaseFile[]): Manifest {
-  const listed = files
-    .map(({ path, mode, content }) => ({ path, size: content.byteLength, mode, sha256: sha256(content) }))
-    .sort((a, b) => (a.path < b.path ? -1 : 1))
-  return {
-    releaseId,
-    fileCount: listed.length,
-    byteCount: listed.reduce((sum, { size }) => sum + size, 0),
-    filesSha256: sha256(JSON.stringify(listed)),
-    files: listed,
-  }
-}
 
 /**
  * An uncompressed tar of the files and of every folder they are in: a folder the Engine has to make up for itself is
@@ -76,8 +60,4 @@ function foldersOf(files: readonly ReleaseFile[]): string[] {
     for (let folder = posix.dirname(path); folder !== '.'; folder = posix.dirname(folder)) folders.add(folder)
   }
   return [...folders].sort()
-}
-
-function sha256(bytes: Uint8Array | string): string {
-  return createHash('sha256').update(bytes).digest('hex')
 }

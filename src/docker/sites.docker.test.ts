@@ -6,9 +6,9 @@ import { createInterface } from 'node:readline'
 import Docker from 'dockerode'
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest'
 import type { ReleaseFile } from '../engine/ports.ts'
+import { volumeName } from '../rollout/target.ts'
 import { connectEngine } from './engine.ts'
 import { execInContainer } from './exec.ts'
-import { volumeName } from './files-helper.ts'
 import { openDockerHost } from './host.ts'
 
 const owner = `test${process.pid}sites`

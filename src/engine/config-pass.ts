@@ -123,7 +123,7 @@ export const newReport: ReportState = {
   done: false,
 }
 
-type Wish = { key: string; target: Target; desired: Desired; deploymentId: string }
+export type Wish = { key: string; target: Target; desired: Desired; deploymentId: string }
 type Wishes = {
   keys: Set<string>
   /** The input changed: a deployment is due. */
@@ -134,7 +134,8 @@ type Wishes = {
   paused: Revision['pausedTargets']
 }
 
-function compareWishes(
+/** What the specs of a commit want, held against what each target was last asked. Stores nothing. */
+export function compareWishes(
   parts: Pick<ConfigParts, 'siteServer'>,
   input: { repo: string; commit: string; specs: WishedSpec[]; targets: Map<string, TargetRecord> },
 ): Wishes {
@@ -288,7 +289,7 @@ function newRepo(repo: string, branch: string): RepoRecord {
   return { version: schemaVersion, repo, branch, head: null, revisions: [] }
 }
 
-function newTarget(key: string, target: Target): TargetRecord {
+export function newTarget(key: string, target: Target): TargetRecord {
   return {
     version: schemaVersion,
     key,

@@ -61,7 +61,12 @@ async function rollOut(parts: TargetParts, work: TargetWork, journal: Journal): 
   })
 }
 
-async function pinRelease(parts: TargetParts, work: TargetWork, deployment: Deployment): Promise<Release> {
+/** Fixes what goes in: the image by digest or id, the files by git's hash. From here on nothing is looked up by name. */
+export async function pinRelease(
+  parts: Pick<TargetParts, 'store' | 'files' | 'siteServer'>,
+  work: TargetWork,
+  deployment: Pick<Deployment, 'id' | 'commit' | 'attempt' | 'specHash'>,
+): Promise<Release> {
   const { record, host, claim, signal } = work
   const desired = record.desired
   if (!desired) {
@@ -86,7 +91,11 @@ async function pinRelease(parts: TargetParts, work: TargetWork, deployment: Depl
   })
 }
 
-async function pinFiles(parts: TargetParts, work: TargetWork, commit: string): Promise<FileSource | null> {
+async function pinFiles(
+  parts: Pick<TargetParts, 'files'>,
+  work: TargetWork,
+  commit: string,
+): Promise<FileSource | null> {
   const spec = work.record.desired?.spec.spec
   if (spec?.kind !== 'Site') return null
   if ('inline' in spec.source) return { kind: 'inline', files: spec.source.inline }

@@ -30,11 +30,10 @@ export async function executeSteps(
   parts: TargetParts,
   { record, host, signal }: Pick<TargetWork, 'record' | 'host' | 'signal'>,
   steps: Step[],
-  options: { readyTimeoutMs: number; onStep?: (step: Step) => Promise<void>; onProgress?: ProgressListener },
+  options: { readyTimeoutMs: number; onProgress?: ProgressListener },
 ): Promise<void> {
   for (const step of steps) {
     signal.throwIfAborted()
-    await options.onStep?.(step)
     if (step.do === 'awaitReady') {
       await parts.tracker.awaitReady({ ...step, host, deadlineMs: options.readyTimeoutMs, signal })
     } else if (step.do === 'monitor') {
@@ -56,7 +55,7 @@ export async function executeSteps(
 
 /** A fresh look at one target, narrowed to its app. */
 export async function observeTarget(
-  parts: TargetParts,
+  parts: Pick<TargetParts, 'store'>,
   work: Pick<TargetWork, 'record' | 'host'>,
 ): Promise<TargetView> {
   const { target } = work.record

@@ -61,7 +61,7 @@ export type PinnedImage = {
 /** One file of a Site's release. `path` is relative, with forward slashes. `sha256` is of its bytes, in hex. */
 export type ManifestFile = { path: string; size: number; mode: number; sha256: string }
 
-/** What a release directory must hold, written last into it as the proof that it is whole. */
+/** What a release directory must hold. Written last, beside the release, as the proof that it is whole. */
 export type Manifest = {
   releaseId: string
   fileCount: number

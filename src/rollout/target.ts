@@ -32,3 +32,8 @@ export function targetDigest(owner: string, target: Target): string {
     .digest('hex')
     .slice(0, 8)
 }
+
+/** Towline's own volume on a host: release directories and links of all its Sites. */
+export function volumeName(owner: string): string {
+  return `towline-${owner.slice(0, 8)}`
+}

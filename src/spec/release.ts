@@ -9,7 +9,7 @@ import type {
   SiteRelease,
   VolumeSpec,
 } from '../rollout/release.ts'
-import { type Target, targetDigest } from '../rollout/target.ts'
+import { type Target, targetDigest, volumeName } from '../rollout/target.ts'
 import type { ServiceSpec, SiteSpec, Spec } from './spec.ts'
 
 /** The static file server Sites run in. `{root}` in an argument stands for the folder to serve. */
@@ -34,12 +34,7 @@ export type ReleaseInput = {
 }
 
 /** Where Towline's volume is mounted in a site's server. The parent is mounted, never a link: a mount pins the inode. */
-export const siteMountPath = '/srv/towline'
-
-/** Towline's own volume on a host: release directories and links. */
-export function volumeName(owner: string): string {
-  return `towline-${owner.slice(0, 8)}`
-}
+const siteMountPath = '/srv/towline'
 
 /** Folder of a site inside Towline's volume. */
 export function siteFolder(owner: string, target: Target): string {

@@ -1,12 +1,14 @@
 import { createHash } from 'node:crypto'
-import type { ReleaseFile } from '../engine/ports.ts'
-import type { Manifest } from '../rollout/release.ts'
+import type { Manifest } from './release.ts'
 
 /**
  * What the release directory must hold. Files are sorted by path; `filesSha256` is of their list as JSON, so that
  * two releases have the same hash where, and only where, paths, modes and bytes are the same.
  */
-export function buildManifest(releaseId: string, files: readonly ReleaseFile[]): Manifest {
+export function buildManifest(
+  releaseId: string,
+  files: readonly { path: string; mode: number; content: Uint8Array }[],
+): Manifest {
   const listed = files
     .map(({ path, mode, content }) => ({ path, size: content.byteLength, mode, sha256: sha256(content) }))
     .sort((a, b) => (a.path < b.path ? -1 : 1))
