@@ -1,0 +1,24 @@
+// Makes a fresh clone runnable: installs the packages of package-lock.json, among them the Node.js the project pins.
+// Plain JavaScript, because this is the one file that runs on whatever Node.js the system has.
+import { spawnSync } from 'node:child_process'
+import { statSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+
+if (!isInstalled()) {
+  console.log('Installing packages with npm ci (about half a minute, once) …')
+  const npm = process.env.npm_execpath
+  const [command, args] = npm ? [process.execPath, [npm]] : ['npm', []]
+  const { status } = spawnSync(command, [...args, 'ci', '--loglevel=error'], { cwd: root, stdio: 'inherit' })
+  if (status !== 0) {
+    console.error('npm ci failed; see its message above.')
+    process.exit(1)
+  }
+}
+
+/** npm writes its own lock file last, so an older one tells of another package-lock.json or a cut installation. */
+function isInstalled() {
+  const changedMs = (path) => statSync(`${root}/${path}`, { throwIfNoEntry: false })?.mtimeMs ?? 0
+  return changedMs('node_modules/.package-lock.json') >= changedMs('package-lock.json')
+}
