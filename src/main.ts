@@ -2,7 +2,7 @@ import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Logger, pino } from 'pino'
 import { createEngine, type Engine } from './engine/engine.ts'
-import type { Mirror, RepoAccess } from './engine/ports.ts'
+import type { Mirror, RepoAccess, Store } from './engine/ports.ts'
 import { createSpecReader } from './engine/spec-reader.ts'
 import { checkNodeVersion, type Environment, readEnvironment } from './environment.ts'
 import { createAccess } from './github/access.ts'
@@ -45,7 +45,7 @@ export async function startTowline(environment: Environment, log: Logger): Promi
     log: log.child({ name: 'probot' }, { level: 'warn' }),
   })
   const access = createAccess(app.probot, { configured: config.repos })
-  const mirrors = openMirrors({ environment, gitUrl: address.gitUrl, token: access.token })
+  const mirrors = openMirrors({ environment, gitUrl: address.gitUrl, token: access.token, store })
   const engine = createEngine({
     store,
     hosts,
@@ -63,30 +63,25 @@ export async function startTowline(environment: Environment, log: Logger): Promi
     schedule: config.schedule,
     log,
   })
-  let notReady: string | null = 'starting: taking up what was left open'
+  let stopping = false
   const server = createServer({
     webhook: app.receive,
-    notReady: () => notReady,
+    notReady: () => (stopping ? 'stopping' : null),
     sweep: () => engine.sweep({ deep: true }),
     token: environment.apiToken,
     log,
   })
   const url = await server.listen({ host: environment.host, port: environment.port })
   log.info({ url, hosts: [...hosts.keys()], owner: store.owner }, 'Towline listens')
-  const started = engine.start().then(
-    () => {
-      notReady = null
-    },
-    (error: unknown) =>
-      log.error({ err: error, ...explain(error) }, 'the first sweep failed; the next one tries again'),
-  )
-  notReady = null
+  const started = engine.start().catch((error: unknown) => {
+    log.error({ err: error, ...explain(error) }, 'the first sweep failed; the next one tries again')
+  })
 
   return {
     url,
     engine,
     async stop() {
-      notReady = 'stopping'
+      stopping = true
       await server.close()
       await engine.stop()
       await started
@@ -112,6 +107,7 @@ function openMirrors(parts: {
   environment: Environment
   gitUrl: string
   token: (repo: string, options: { signal: AbortSignal }) => Promise<string>
+  store: Store
 }) {
   type Open = Mirror & { close(): Promise<void> }
   const mirrors = new Map<string, { branch: string; mirror: Promise<Open> }>()
@@ -134,13 +130,13 @@ function openMirrors(parts: {
 
   return {
     open,
+    /** The mirror as it lies on disk: what was deployed before is readable though GitHub is away. */
     async known(repo: string): Promise<Mirror> {
       const found = mirrors.get(repo)
       if (found) return found.mirror
-      throw new TowlineError(`the mirror of ${repo} is not open yet`, {
-        fault: 'temporary',
-        hint: 'It opens as soon as GitHub has said on which repos the App is installed.',
-      })
+      const record = await parts.store.readRepo(repo)
+      if (record) return open({ repo, branch: record.branch })
+      throw new TowlineError(`nothing is known of ${repo}`, { fault: 'bug' })
     },
     async close() {
       await Promise.all(

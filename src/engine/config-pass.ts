@@ -47,7 +47,8 @@ export async function passRepo(
     return
   }
   const read = await parts.specs.read({ repo, commit, tree: mirror, signal })
-  if (read.fileCount === 0 && (record?.revisions.length ?? 0) === 0) {
+  const saysNothing = read.fileCount === 0 && read.problems.length === 0
+  if (saysNothing && (record?.revisions.length ?? 0) === 0) {
     await parts.store.updateRepo(repo, (stored) => ({
       ...(stored ?? newRepo(repo, branch)),
       branch,

@@ -31,7 +31,8 @@ export async function runDeployment(
     const release = await withRetries(() => rollOut(parts, bounded, journal), { signal, log: parts.log })
     await journal.succeed(release)
   } catch (error) {
-    if (work.signal.aborted || faultOf(error) === 'stale') throw error
+    if (work.signal.aborted) throw work.signal.reason
+    if (faultOf(error) === 'stale') throw error
     const failure = deadline.aborted ? pastDeadline(deployment) : error
     await failDeployment(parts, work, { journal, error: failure })
     return

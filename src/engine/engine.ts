@@ -51,6 +51,8 @@ export function createEngine(parts: EngineParts): Engine {
   const holder = `${process.pid}-${Date.now()}`
   const waits = new Map<string, AbortController>()
   const access = new Map<string, RepoAccess>()
+  /** Repos whose head this process has read once: a crash may have cut the pass over it short. */
+  const read = new Set<string>()
   let lastDeepMs = 0
 
   const outbox = createOutbox({ ...parts, writeIntervalMs: parts.limits.githubWriteIntervalMs })
@@ -183,9 +185,6 @@ export function createEngine(parts: EngineParts): Engine {
       }),
     )
   }
-  /** Repos whose head this process has read once: a crash may have cut the pass over it short. */
-  const read = new Set<string>()
-
   async function pauseEnded(repo: string): Promise<boolean> {
     const newest = (await store.readRepo(repo))?.revisions.at(-1)
     return newest?.pausedTargets.some((paused) => pausedReason(paused, Date.now()) === null) ?? false

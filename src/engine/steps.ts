@@ -41,7 +41,7 @@ export async function executeSteps(
     } else {
       const long = step.do === 'ensureImage' || step.do === 'writeRelease'
       await host.apply(step, {
-        signal: long ? signal : AbortSignal.timeout(atomicStepTimeoutMs),
+        signal: long ? signal : AbortSignal.timeout(atomicTimeoutMs(step)),
         ...(step.do === 'writeRelease' && {
           files: () => parts.files.read(record.target.repo, step.site.source, signal),
         }),
@@ -72,7 +72,11 @@ export async function observeTarget(
 
 type ProgressListener = (step: Step, fraction: number, message: string) => void
 
-/** Longest act that must not be cut short: stopping a container with a long grace. */
-const atomicStepTimeoutMs = 120_000
+/** An act that must not be cut short still ends: a stop takes its grace, anything else far less than the margin. */
+function atomicTimeoutMs(step: Step): number {
+  return ('graceMs' in step ? step.graceMs : 0) + atomicMarginMs
+}
+
+const atomicMarginMs = 60_000
 /** Long enough for a full host; a host that hangs is not waited for. */
 export const observeTimeoutMs = 30_000

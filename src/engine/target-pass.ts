@@ -1,4 +1,5 @@
 import { type Decision, decide, healBackoffMs } from '../rollout/decide.ts'
+import type { Deployment, DeploymentEvent } from '../rollout/deployment.ts'
 import { explain, faultOf, TowlineError } from '../rollout/error.ts'
 import { driftOf, planRelease, type TargetView, viewTarget } from '../rollout/plan.ts'
 import type { Paused } from '../spec/spec.ts'
@@ -20,8 +21,9 @@ export async function passTarget(
   options: { holder: string; signal: AbortSignal },
 ): Promise<NextLook> {
   const record = await parts.store.readTarget(key)
-  const host = record && parts.hosts.get(record.target.host)
-  if (!record || !host) return null
+  if (!record) return null
+  const host = parts.hosts.get(record.target.host)
+  if (!host) return closeHostless(parts, record)
   const claim = await parts.store.claimTarget(key, { holder: options.holder, ttlMs: claimTtlMs })
   if (!claim) return { delayMs: claimRetryMs }
   const heartbeat = setInterval(() => {
@@ -37,6 +39,20 @@ export async function passTarget(
   }
 }
 
+/** A host the operator took out of server.yaml: its open deployments can never end otherwise. */
+async function closeHostless(parts: TargetParts, { key, target }: TargetRecord): Promise<null> {
+  const reason = `host ${target.host} is not in server.yaml any more`
+  const now = new Date().toISOString()
+  await parts.store.updateTarget(key, (stored) =>
+    (stored?.deployments ?? []).reduce(
+      (record, { id }) => changeDeployment(record, id, [{ type: 'cancelled', reason }], now),
+      stored ?? unknownTarget(key),
+    ),
+  )
+  parts.onChange(key)
+  return null
+}
+
 /** What a target needs, given a view of its host. The sweep asks this for all targets of a host at once. */
 export async function decideTarget(
   parts: Pick<TargetParts, 'store'>,
@@ -48,7 +64,7 @@ export async function decideTarget(
     deployments: record.deployments,
     wanted: record.desired !== null,
     pausedReason: pausedReason(record.desired?.spec.spec.paused ?? null, nowMs),
-    waitingFor: await unmetDependencies(parts, record),
+    ...(await readDependencies(parts, record)),
     applied: record.applied?.release ?? null,
     healSteps: (release) => planRelease(release, view, { prove: false, keepReleaseIds: null }),
     healNotBeforeMs: record.healing ? Date.parse(record.healing.notBefore) : 0,
@@ -67,14 +83,29 @@ async function act(parts: TargetParts, work: TargetWork): Promise<NextLook> {
     case 'nothing':
       return null
     case 'wait':
+      if (decision.deployment)
+        await write(parts, work, decision.deployment, { type: 'waiting', message: decision.reason })
       return decision.notBeforeMs === null
         ? null
         : { delayMs: Math.max(0, decision.notBeforeMs - Date.now()) }
     case 'heal':
       return heal(parts, work, decision)
+    case 'refuse': {
+      const { reason, hint, deployment } = decision
+      const previous = work.record.applied ? 'was never touched and serves' : 'there was none'
+      await write(parts, work, deployment, {
+        type: 'failed',
+        fault: 'input',
+        reason,
+        hint,
+        logTail: [],
+        previous,
+      })
+      return null
+    }
     case 'deploy': {
-      for (const { id } of decision.superseded) {
-        await closeSuperseded(parts, work, { id, by: decision.deployment.id })
+      for (const deployment of decision.superseded) {
+        await write(parts, work, deployment, { type: 'superseded', by: decision.deployment.id })
       }
       await runDeployment(parts, work, decision.deployment)
       return null
@@ -90,17 +121,17 @@ async function lookIfIdle(parts: TargetParts, work: TargetWork): Promise<TargetV
   return open ? { containers: [], site: null } : observeTarget(parts, work)
 }
 
-async function closeSuperseded(parts: TargetParts, work: TargetWork, { id, by }: { id: string; by: string }) {
+async function write(
+  parts: TargetParts,
+  { record, claim }: TargetWork,
+  { id }: Deployment,
+  event: DeploymentEvent,
+): Promise<void> {
   const now = new Date().toISOString()
-  const { key } = work.record
-  await parts.store.updateTarget(
-    key,
-    (stored) => changeDeployment(stored, id, [{ type: 'superseded', by }], now),
-    {
-      claim: work.claim,
-    },
-  )
-  parts.onChange(key)
+  await parts.store.updateTarget(record.key, (stored) => changeDeployment(stored, id, [event], now), {
+    claim,
+  })
+  parts.onChange(record.key)
 }
 
 async function heal(
@@ -137,7 +168,7 @@ async function recordHealing(
   await parts.store.updateTarget(
     work.record.key,
     (stored) => {
-      if (!stored) throw new TowlineError(`the record of ${work.record.key} is gone`, { fault: 'stale' })
+      if (!stored) return unknownTarget(work.record.key)
       const healing = {
         failureCount,
         notBefore: new Date(nowMs + healBackoffMs(failureCount)).toISOString(),
@@ -153,20 +184,27 @@ async function recordHealing(
 }
 
 /** Dependencies of the same repo that have not reached what the repo wants of them, on any of their hosts. */
-async function unmetDependencies(parts: Pick<TargetParts, 'store'>, record: TargetRecord): Promise<string[]> {
-  const dependsOn = record.desired?.spec.spec.dependsOn ?? []
-  if (dependsOn.length === 0) return []
-  const targets = await parts.store.listTargets()
-  return dependsOn.filter((app) =>
-    targets.some(
-      ({ target, desired, applied }) =>
-        target.repo === record.target.repo &&
-        target.app === app &&
-        target.preview === record.target.preview &&
-        desired !== null &&
-        applied?.specHash !== desired.specHash,
-    ),
+async function readDependencies(
+  { store }: Pick<TargetParts, 'store'>,
+  { target, desired }: TargetRecord,
+): Promise<{ waitingFor: string[]; failedDependencies: string[] }> {
+  const dependsOn = new Set(desired?.spec.spec.dependsOn)
+  if (dependsOn.size === 0) return { waitingFor: [], failedDependencies: [] }
+  const unmet = (await store.listTargets()).filter(
+    (other) =>
+      other.target.repo === target.repo &&
+      other.target.preview === target.preview &&
+      dependsOn.has(other.target.app) &&
+      other.desired !== null &&
+      other.applied?.specHash !== other.desired.specHash,
   )
+  const failed = unmet.filter(({ deployments }) => deployments.at(-1)?.result?.kind === 'failed')
+  const names = (records: TargetRecord[]) => [...new Set(records.map((other) => other.target.app))]
+  return { waitingFor: names(unmet), failedDependencies: names(failed) }
+}
+
+function unknownTarget(key: string): never {
+  throw new TowlineError(`the record of ${key} is gone`, { fault: 'stale' })
 }
 
 /** The view of one target in a host that was observed whole. */

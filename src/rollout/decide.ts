@@ -6,7 +6,10 @@ import type { Step } from './step.ts'
 /** What the next look at a target should do. Every kind says why, for logs and people. */
 export type Decision =
   | { kind: 'deploy'; deployment: Deployment; superseded: Deployment[]; reason: string }
-  | { kind: 'wait'; reason: string; notBeforeMs: number | null }
+  /** `deployment` is the queued one that waits; null where healing waits. */
+  | { kind: 'wait'; deployment: Deployment | null; reason: string; notBeforeMs: number | null }
+  /** The open deployment can never start. */
+  | { kind: 'refuse'; deployment: Deployment; reason: string; hint: string }
   | { kind: 'heal'; release: Release; steps: Step[]; reason: string }
   | { kind: 'nothing'; reason: string }
 
@@ -20,6 +23,8 @@ export type Situation = {
   pausedReason: string | null
   /** Names of dependencies that are not at their own desired state yet. */
   waitingFor: string[]
+  /** Those of them whose own deployment failed: nothing will come of waiting. */
+  failedDependencies: string[]
   applied: Release | null
   /** Steps that would bring the host back to the applied release; asked only where it matters. */
   healSteps: (release: Release) => Step[]
@@ -34,11 +39,18 @@ export function decide(situation: Situation): Decision {
   if (newest) {
     // A rollout under way ends before a pause holds: half a release is no state to rest in.
     if (newest.phase === 'queued' && situation.pausedReason !== null) {
-      return { kind: 'wait', reason: `paused: ${situation.pausedReason}`, notBeforeMs: null }
+      const reason = `paused: ${situation.pausedReason}`
+      return { kind: 'wait', deployment: newest, reason, notBeforeMs: null }
+    }
+    if (newest.phase === 'queued' && situation.failedDependencies.length > 0) {
+      const names = situation.failedDependencies.join(', ')
+      const hint = 'Mend what it depends on, then press Re-run here.'
+      return { kind: 'refuse', deployment: newest, reason: `depends on ${names}, which failed`, hint }
     }
     if (newest.phase === 'queued' && situation.waitingFor.length > 0) {
       return {
         kind: 'wait',
+        deployment: newest,
         reason: `waiting for ${situation.waitingFor.join(', ')}`,
         notBeforeMs: situation.nowMs + dependencyRecheckMs,
       }
@@ -56,7 +68,8 @@ export function decide(situation: Situation): Decision {
   const steps = situation.healSteps(situation.applied)
   if (steps.length === 0) return { kind: 'nothing', reason: 'the host is as the applied release says' }
   if (situation.nowMs < situation.healNotBeforeMs) {
-    return { kind: 'wait', reason: 'healing backs off', notBeforeMs: situation.healNotBeforeMs }
+    const notBeforeMs = situation.healNotBeforeMs
+    return { kind: 'wait', deployment: null, reason: 'healing backs off', notBeforeMs }
   }
   return {
     kind: 'heal',

@@ -60,6 +60,8 @@ export type DeploymentEvent =
   | { type: 'phase'; phase: WorkPhase; message?: string; progress?: number }
   | { type: 'pinned'; release: Release; changes: string[] }
   | { type: 'resumed'; message: string }
+  /** Still queued, and this is what for. */
+  | { type: 'waiting'; message: string }
   | { type: 'succeeded'; message?: string }
   | { type: 'failed'; fault: Fault; reason: string; hint: string; logTail: string[]; previous: string }
   | { type: 'superseded'; by: string }
@@ -117,6 +119,9 @@ export function advance(deployment: Deployment, event: DeploymentEvent, now: str
         now,
         event.message,
       )
+    case 'waiting':
+      if (deployment.phase !== 'queued' || deployment.message === event.message) return deployment
+      return { ...deployment, message: event.message, phaseUpdatedAt: now }
     case 'succeeded':
       return end(deployment, { kind: 'succeeded' }, now, event.message ?? 'active')
     case 'failed': {
