@@ -1,6 +1,5 @@
 import { timingSafeEqual } from 'node:crypto'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
-import type { SweepReport } from '../engine/engine.ts'
 import type { Log } from '../engine/ports.ts'
 import { explain, faultOf } from '../rollout/error.ts'
 
@@ -14,7 +13,8 @@ export type ServerParts = {
   }) => Promise<{ status: number; message: string }>
   /** null while Towline can take work, else what it waits for. */
   notReady: () => string | null
-  sweep: () => Promise<SweepReport>
+  /** Looks at everything now; what it found is answered as it is. */
+  sweep: () => Promise<object>
   /** Bearer token of the API; null answers on loopback only. */
   token: string | null
   log: Log
