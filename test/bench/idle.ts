@@ -1,0 +1,88 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readFile } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { startTown } from '../support/town.ts'
+import type { Figure } from './measure.ts'
+
+/** Memory of an idle server, and how long it takes from its start until it is ready. */
+export async function benchIdle({ dockerSocket }: { dockerSocket: string }): Promise<Figure[]> {
+  await using town = await startTown({ dockerSocket, ownProcess: true, files: { 'apps/bench.yaml': spec } })
+  await town.checkRun(await town.work.git(['rev-parse', 'HEAD']), 'towline / deploy')
+  await town.stopTowline()
+  const readyMs: number[] = []
+  const idleMib: number[] = []
+  for (let round = 0; round < warmUps + rounds; round += 1) {
+    const { tookMs, mib } = await startAndIdle(town)
+    if (round < warmUps) continue
+    readyMs.push(tookMs)
+    idleMib.push(mib)
+  }
+  return [
+    {
+      name: 'idle memory',
+      unit: 'MiB',
+      goal: 120,
+      measured: idleMib,
+      floor: null,
+      method: `resident set (VmRSS) of \`node src/main.ts\` with one app deployed, ${idleMs / 1000} s after it was ready`,
+    },
+    {
+      name: 'start → ready',
+      unit: 'ms',
+      goal: 2_000,
+      measured: readyMs,
+      floor: null,
+      method: 'from the spawn of `node src/main.ts` to the first 200 of /readyz, asked every 5 ms',
+    },
+  ]
+}
+
+async function startAndIdle({
+  url,
+  environment,
+}: {
+  url: string
+  environment: Record<string, string>
+}): Promise<{ tookMs: number; mib: number }> {
+  const began = performance.now()
+  const child = spawn(process.execPath, ['src/main.ts'], {
+    env: { PATH: process.env.PATH ?? '', ...environment },
+    stdio: 'ignore',
+  })
+  try {
+    while (!(await isReady(url))) {
+      if (child.exitCode !== null) throw new Error(`Towline ended with ${child.exitCode}`)
+      await sleep(5)
+    }
+    const tookMs = performance.now() - began
+    await sleep(idleMs)
+    return { tookMs, mib: await residentMib(child.pid) }
+  } finally {
+    const ended = once(child, 'exit')
+    child.kill('SIGTERM')
+    await ended
+  }
+}
+
+async function isReady(url: string): Promise<boolean> {
+  const answer = await fetch(`${url}/readyz`).catch(() => null)
+  return answer?.ok === true
+}
+
+async function residentMib(pid: number | undefined): Promise<number> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8')
+  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) / 1024
+}
+
+const rounds = 5
+const warmUps = 1
+/** By then the first sweep is over and what starting left behind has been collected or never will be. */
+const idleMs = 10_000
+
+const spec = `apiVersion: towline/v1
+kind: Service
+name: bench
+image: towline-demo/hello:1
+deploy: { update_config: { monitor: 0s } }
+`
