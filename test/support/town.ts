@@ -28,11 +28,15 @@ export type Town = AsyncDisposable & {
   stopTowline(): Promise<void>
   /** Kills Towline with SIGKILL; only where it runs as a process of its own. */
   killTowline(): Promise<void>
+  /** Id of the process Towline runs in. */
+  pid(): number
   startTowline(): Promise<void>
   /** Looks at everything now and returns what was found. */
   sweep(): Promise<unknown>
   /** The newest check run of that name on a commit, once `until` holds for it. */
   checkRun(sha: string, name: string, until?: (run: CheckRunView) => boolean): Promise<CheckRunView>
+  /** Id of this installation, as its labels carry it. */
+  owner(): string
   /** Containers of one app of this installation, newest first. */
   containers(app: string): Promise<Docker.ContainerInfo[]>
   /** The body an app's published port answers with. */
@@ -49,6 +53,8 @@ export async function startTown(options: {
   ownProcess?: boolean
   serverYaml?: string
   files?: Record<string, string>
+  /** Variables besides those every town sets. */
+  environment?: Record<string, string>
 }): Promise<Town> {
   const folder = await mkdtemp(join(tmpdir(), 'towline-town-'))
   const port = await freePort()
@@ -71,6 +77,7 @@ export async function startTown(options: {
     PORT: String(port),
     TOWLINE_CONFIG: join(folder, 'server.yaml'),
     TOWLINE_DATA: join(folder, 'data'),
+    ...options.environment,
   }
   const log: string[] = []
   let running: Running | null = null
@@ -98,6 +105,12 @@ export async function startTown(options: {
       await running?.kill()
       running = null
     },
+    pid: () => running?.pid ?? 0,
+    owner() {
+      const owner = /"owner":"([^"]+)"/.exec(log.join(''))?.[1]
+      if (owner === undefined) throw new Error('Towline has not said yet which installation it is')
+      return owner
+    },
     async sweep() {
       const answer = await fetch(`${url}/api/monitoring/reconcile/trigger`, { method: 'POST' })
       return answer.json()
@@ -112,7 +125,7 @@ export async function startTown(options: {
       })
     },
     async containers(app) {
-      const filters = { label: [`towline.app=${app}`, `towline.repo=${repo}`] }
+      const filters = { label: [`towline.owner=${town.owner()}`, `towline.app=${app}`] }
       const found = await docker.listContainers({ all: true, filters })
       return found.sort((a, b) => b.Created - a.Created)
     },
@@ -127,13 +140,12 @@ export async function startTown(options: {
     log: () => log.join(''),
     async [Symbol.asyncDispose]() {
       await running?.stop()
-      await removeOwned(docker)
+      await removeOwned(docker, town.owner())
       await work[Symbol.asyncDispose]()
       await github.close()
       await rm(folder, { recursive: true, force: true })
     },
   }
-  await removeOwned(docker)
   if (options.files) await town.push({ write: options.files })
   await town.startTowline()
   return town
@@ -168,12 +180,13 @@ export async function eventually<T>(
   throw new Error(`waited ${timeoutMs} ms in vain for ${what}`)
 }
 
-type Running = { stop(): Promise<void>; kill(): Promise<void> }
+type Running = { pid: number; stop(): Promise<void>; kill(): Promise<void> }
 
 async function runHere(environment: Record<string, string>, log: string[]): Promise<Running> {
   const sink = { write: (line: string) => log.push(line) }
   const towline: Towline = await startTowline(readEnvironment(environment), pino({ level: 'debug' }, sink))
   return {
+    pid: process.pid,
     stop: () => towline.stop(),
     kill: async () => {
       throw new Error('only a Towline in a process of its own can be killed')
@@ -194,22 +207,29 @@ async function runProcess(environment: Record<string, string>, log: string[]): P
     return answer?.ok ? true : null
   })
   return {
-    stop: () => end(child, 'SIGTERM'),
-    kill: () => end(child, 'SIGKILL'),
+    pid: child.pid ?? 0,
+    async stop() {
+      const code = await end(child, 'SIGTERM')
+      if (code !== 0) throw new Error(`Towline ended with ${code} after SIGTERM:\n${log.slice(-40).join('')}`)
+    },
+    async kill() {
+      await end(child, 'SIGKILL')
+    },
   }
 }
 
-function end(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
+/** Resolves to the exit code once the process has ended; null where a signal ended it. */
+function end(child: ChildProcess, signal: NodeJS.Signals): Promise<number | null> {
   return new Promise((resolve) => {
-    if (child.exitCode !== null || child.signalCode !== null) return resolve()
-    child.once('exit', () => resolve())
+    if (child.exitCode !== null || child.signalCode !== null) return resolve(child.exitCode)
+    child.once('exit', (code) => resolve(code))
     child.kill(signal)
   })
 }
 
-/** Towns share one engine, one after another: each begins with nothing of the one before. */
-async function removeOwned(docker: Docker): Promise<void> {
-  const filters = { label: ['towline.owner'] }
+/** Towns may share an engine: each takes away what its own installation made. */
+async function removeOwned(docker: Docker, owner: string): Promise<void> {
+  const filters = { label: [`towline.owner=${owner}`] }
   const containers = await docker.listContainers({ all: true, filters })
   await Promise.all(containers.map(({ Id }) => docker.getContainer(Id).remove({ force: true, v: true })))
   const { Volumes: volumes } = await docker.listVolumes({ filters })
