@@ -51,7 +51,15 @@ async function applyWorkspace(workspace: Workspace, { print, signal, log }: Comm
   })
 
   async function show(key: string) {
-    const deployment = (await store.readTarget(key))?.deployments.at(-1)
+    const record = await store.readTarget(key)
+    for (const drift of record?.healing?.lastHealedAt ? record.healing.lastDrift : []) {
+      const { subject, field, expected, found } = drift
+      print.line(
+        `${print.style('bold', key)} healed: ${subject}: ${field} was ${found}, is ${expected} again`,
+      )
+      print.value({ target: key, healed: drift })
+    }
+    const deployment = record?.deployments.at(-1)
     if (!deployment) return
     const text = describe(print, deployment)
     if (shown.get(key) === text) return

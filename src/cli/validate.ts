@@ -10,7 +10,9 @@ export async function validate(options: CommandOptions): Promise<number> {
   print.value({ specCount: specs.length, problems })
   printProblems(print, problems)
   const counted = `${specs.length} ${specs.length === 1 ? 'spec is' : 'specs are'} good`
-  if (problems.length === 0) print.line(print.style('green', counted))
+  if (problems.length === 0 && specs.length === 0)
+    print.line('No specs were found: Towline looks for apps/**/*.{yaml,yml}')
+  else if (problems.length === 0) print.line(print.style('green', counted))
   else print.line(`${problems.length} ${problems.length === 1 ? 'problem' : 'problems'}; ${counted}`)
   return problems.length === 0 ? 0 : 1
 }

@@ -25,33 +25,70 @@ export type TargetParts = {
 /** One piece of work on one target, under its claim. `signal` cancels waits, never an atomic step. */
 export type TargetWork = { record: TargetRecord; host: DockerHost; claim: Claim; signal: AbortSignal }
 
-/** Carries out steps in order. Waits end with the signal; each act on the host is done whole. */
+type ExecuteOptions = { readyTimeoutMs: number; onProgress?: ProgressListener }
+
+/**
+ * Carries out steps in order; the same act on several replicas is done side by side. Waits end with the signal; each
+ * act on the host is done whole.
+ */
 export async function executeSteps(
   parts: TargetParts,
-  { record, host, signal }: Pick<TargetWork, 'record' | 'host' | 'signal'>,
+  work: Pick<TargetWork, 'record' | 'host' | 'signal'>,
   steps: Step[],
-  options: { readyTimeoutMs: number; onProgress?: ProgressListener },
+  options: ExecuteOptions,
 ): Promise<void> {
-  for (const step of steps) {
-    signal.throwIfAborted()
-    if (step.do === 'awaitReady') {
-      await parts.tracker.awaitReady({ ...step, host, deadlineMs: options.readyTimeoutMs, signal })
-    } else if (step.do === 'monitor') {
-      await parts.tracker.watchSteady({ ...step, host, signal })
-    } else {
-      const long = step.do === 'ensureImage' || step.do === 'writeRelease'
-      await host.apply(step, {
-        signal: long ? signal : AbortSignal.timeout(atomicTimeoutMs(step)),
-        ...(step.do === 'writeRelease' && {
-          files: () => parts.files.read(record.target.repo, step.site.source, signal),
-        }),
-        ...(options.onProgress && {
-          onProgress: (fraction: number, message: string) => options.onProgress?.(step, fraction, message),
-        }),
-      })
-    }
+  for (const group of groupReplicas(steps)) {
+    work.signal.throwIfAborted()
+    // All of a group end before an error goes on: nothing may still be acting when the next plan is made.
+    const outcomes = await Promise.allSettled(
+      group.map((step) => executeStep(parts, work, { step, options })),
+    )
+    for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
   }
 }
+
+async function executeStep(
+  parts: TargetParts,
+  { record, host, signal }: Pick<TargetWork, 'record' | 'host' | 'signal'>,
+  { step, options }: { step: Step; options: ExecuteOptions },
+): Promise<void> {
+  if (step.do === 'awaitReady') {
+    return parts.tracker.awaitReady({ ...step, host, deadlineMs: options.readyTimeoutMs, signal })
+  }
+  if (step.do === 'monitor') return parts.tracker.watchSteady({ ...step, host, signal })
+  const long = step.do === 'ensureImage' || step.do === 'writeRelease'
+  return host.apply(step, {
+    signal: long ? signal : AbortSignal.timeout(atomicTimeoutMs(step)),
+    ...(step.do === 'writeRelease' && {
+      files: () => parts.files.read(record.target.repo, step.site.source, signal),
+    }),
+    ...(options.onProgress && {
+      onProgress: (fraction: number, message: string) => options.onProgress?.(step, fraction, message),
+    }),
+  })
+}
+
+/** Neighbours that do the same to different containers, at most `replicasAtOnce` together. */
+function groupReplicas(steps: Step[]): Step[][] {
+  const groups: Step[][] = []
+  for (const step of steps) {
+    const last = groups.at(-1)
+    const joins = last?.[0]?.do === step.do && replicaActs.has(step.do) && last.length < replicasAtOnce
+    if (joins) last.push(step)
+    else groups.push([step])
+  }
+  return groups
+}
+
+const replicaActs = new Set<Step['do']>([
+  'createContainer',
+  'startContainer',
+  'stopContainer',
+  'removeContainer',
+])
+
+/** A stop may take its whole grace, so one after another would take long; more at once only press on the host. */
+const replicasAtOnce = 8
 
 /** A fresh look at one target, narrowed to its app. */
 export async function observeTarget(

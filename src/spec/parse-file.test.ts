@@ -345,6 +345,11 @@ describe('several documents', () => {
   })
 })
 
+test('a line break inside what is not YAML counts all the same', () => {
+  const { problems } = parseSpecFile({ path: 'a.yaml', text: `${head}}---\nkind---\n---\nkind` })
+  expect(problems.map(({ line }) => line)).toEqual([5, 8])
+})
+
 describe('any text at all', () => {
   const word = fc.constantFrom(
     ...['apiVersion', 'towline/v1', 'kind', 'Service', 'Site', 'name', 'ports', 'image', 'source', 'inline'],
@@ -390,5 +395,21 @@ describe('any text at all', () => {
       }),
       { numRuns: 2000 },
     )
+  })
+})
+
+test('inline files beyond 64 KiB are sent to a folder', () => {
+  const text = `apiVersion: towline/v1
+kind: Site
+name: docs
+ports: ["80"]
+source: { inline: { index.html: "${'x'.repeat(64 * 1024 + 1)}" } }
+`
+  const { documents, problems } = parseSpecFile({ path: 'apps/docs.yaml', text })
+  expect(documents).toEqual([])
+  expect(problems).toHaveLength(1)
+  expect(problems[0]).toMatchObject({
+    line: 5,
+    message: expect.stringContaining('65537 bytes, more than 65536'),
   })
 })

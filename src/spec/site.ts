@@ -29,18 +29,33 @@ export function checkSite(document: Site): Finding[] {
   ]
 }
 
-/** A name cannot be a file and a folder at once. */
 function checkInline(files: Record<string, string>): Finding[] {
-  const paths = Object.keys(files)
-  return paths
-    .filter((path) => path === '.' || paths.some((other) => other.startsWith(`${path}/`)))
+  const at = ['source', 'inline']
+  const bytes = Object.values(files).reduce((sum, text) => sum + Buffer.byteLength(text), 0)
+  if (bytes > maxInlineBytes) {
+    const message = `the inline files have ${bytes} bytes, more than ${maxInlineBytes}`
+    return [{ at, message, hint: 'Keep them in a folder of this repo (`source: {files: …}`)' }]
+  }
+  // A name cannot be a file and a folder at once.
+  const folders = new Set(['.', ...Object.keys(files).flatMap(foldersOf)])
+  return Object.keys(files)
+    .filter((path) => folders.has(path))
     .map((path) => ({
-      at: ['source', 'inline'],
+      at,
       key: path,
       message: `"${path}" is a folder here, so it cannot be a file`,
       hint: 'Rename one of the two',
     }))
 }
+
+/** `a/b/c` lies in `a` and in `a/b`. */
+function foldersOf(path: string): string[] {
+  const segments = path.split('/').slice(0, -1)
+  return segments.map((_, index) => segments.slice(0, index + 1).join('/'))
+}
+
+/** Inline files are kept with every deployment of their history, unlike a folder, of which only the hash is. */
+const maxInlineBytes = 64 * 1024
 
 function checkRoot({ root = defaults.root, source }: Site): Finding[] {
   if (root === defaults.root || source.inline === undefined) return []

@@ -79,9 +79,9 @@ export function readDocuments({ path, text }: { path: string; text: string }): {
 } {
   const bytes = Buffer.byteLength(text)
   if (bytes > maxFileBytes) return { documents: [], problems: [tooLarge(path, bytes)] }
-  const lines = new LineCounter()
+  const lines = countLines(text)
   // The built-in check for duplicate keys is quadratic: 20,000 keys take 49 s.
-  const parsed = parseAllDocuments(text, { lineCounter: lines, uniqueKeys: false, prettyErrors: false })
+  const parsed = parseAllDocuments(text, { uniqueKeys: false, prettyErrors: false })
   const all = Array.isArray(parsed) ? parsed : []
   const problems: Problem[] = []
   const placeOfRange = (range: Range) => toPlace(range, { text, lines })
@@ -315,6 +315,14 @@ function isEmpty({ contents }: Document): boolean {
 function nameOf({ contents }: Document): string | null {
   const name = isMap(contents) ? contents.get('name') : null
   return typeof name === 'string' ? name : null
+}
+
+/** Counted here, because the parser's own count misses line breaks inside what it could not read. */
+function countLines(text: string): LineCounter {
+  const lines = new LineCounter()
+  lines.addNewLine(0)
+  for (const { index } of text.matchAll(/\n/g)) lines.addNewLine(index + 1)
+  return lines
 }
 
 /** The part of a range that lies on its first line, so that an annotation can have columns. */
