@@ -71,7 +71,7 @@ export async function startTowline(environment: Environment, log: Logger): Promi
     token: environment.apiToken,
     log,
   })
-  const url = await server.listen({ host: environment.host, port: environment.port })
+  const url = await server.listen({ host: environment.host, port: environment.port }).catch(refuseAddress)
   log.info({ url, hosts: [...hosts.keys()], owner: store.owner }, 'Towline listens')
   const started = engine.start().catch((error: unknown) => {
     log.error({ err: error, ...explain(error) }, 'the first sweep failed; the next one tries again')
@@ -99,6 +99,14 @@ async function loadPrivateKey({ privateKey }: Environment): Promise<string> {
       hint: 'Correct PRIVATE_KEY_PATH, or put the key into PRIVATE_KEY.',
       cause: error,
     })
+  })
+}
+
+function refuseAddress(error: unknown): never {
+  throw new TowlineError(explain(error).reason, {
+    fault: 'operator',
+    hint: 'Set PORT and HOST to an address of this machine that nothing else listens on.',
+    cause: error,
   })
 }
 
