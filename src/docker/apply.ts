@@ -207,12 +207,16 @@ async function removeContainer(
   await stopContainer(engine, id, { graceMs, signal })
   await engine.call(
     `Removing ${name}`,
-    // 409: a removal is under way already.
-    (docker, callSignal) =>
-      unlessStatus(
+    async (docker, callSignal) => {
+      const container = docker.getContainer(id)
+      const removed = await unlessStatus(
         [404, 409],
-        docker.getContainer(id).remove({ force: true, v: false, abortSignal: callSignal }),
-      ),
+        container.remove({ force: true, v: false, abortSignal: callSignal }),
+      )
+      if (removed !== null) return
+      // 409: somebody else's removal is under way. Until it ends the name is taken, and the container looks usable.
+      await unlessStatus([404], container.wait({ condition: 'removed', abortSignal: callSignal }))
+    },
     { signal },
   )
 }

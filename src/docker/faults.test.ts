@@ -7,10 +7,13 @@ import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterEach, expect, test } from 'vitest'
+import { applyStep } from './apply.ts'
 import { connectEngine } from './engine.ts'
 import { followEvents } from './events.ts'
 import { execInContainer } from './exec.ts'
+import { siteFiles } from './files.ts'
 import { ensureImage, resolveImage } from './images.ts'
+import { observeHost } from './observe.ts'
 
 type Handler = (response: ServerResponse, request: IncomingMessage) => void
 
@@ -168,6 +171,57 @@ test('an event stream that breaks ends the watch without an error, after what it
     { host: 'web-1', repo: 'acme/config', app: 'shop', preview: null, action: 'health_status' },
   ])
 })
+
+test('a container that ended is seen as ended, though the list still says that it runs', async () => {
+  const engine = await fakeEngine({
+    'GET /containers/json': (response) => response.end(JSON.stringify([listedAsRunning])),
+    'GET /containers/abc/json': (response) => response.end(JSON.stringify(inspectedAsExited)),
+  })
+  const files = siteFiles(engine, { owner: 'owner', image: 'busybox:1' })
+  const observed = await observeHost(engine, { owner: 'owner', files }, { deep: true, signal })
+  expect(observed.containers).toMatchObject([{ id: 'abc', state: 'exited', health: 'unhealthy' }])
+})
+
+test('a container that somebody else removes counts as removed only once it is gone', async () => {
+  let isGone = false
+  const engine = await fakeEngine({
+    'GET /containers/abc/json': (response) =>
+      response.end(JSON.stringify({ Config: { Labels: { 'towline.owner': 'owner' } } })),
+    'POST /containers/abc/stop': (response) => response.writeHead(304).end(),
+    'DELETE /containers/abc': (response) =>
+      response.writeHead(409).end('{"message":"removal of container abc is already in progress"}'),
+    'POST /containers/abc/wait': (response) => {
+      isGone = true
+      response.end('{"StatusCode":137}')
+    },
+  })
+  const parts = { owner: 'owner', files: siteFiles(engine, { owner: 'owner', image: 'busybox:1' }) }
+  const step = { do: 'removeContainer', phase: 'active', name: 'shop-1', id: 'abc', graceMs: 0 } as const
+  await applyStep(
+    engine,
+    { ...step, reason: 'not part of the release' },
+    { parts: { ...parts, ensureNetwork: async () => {} }, options: { signal } },
+  )
+  expect(isGone).toBe(true)
+})
+
+const listedAsRunning = {
+  Id: 'abc',
+  Names: ['/shop-1'],
+  Created: 0,
+  State: 'running',
+  Status: 'Up 2 minutes (healthy)',
+  Labels: {},
+  Ports: [],
+  Mounts: [],
+  NetworkSettings: { Networks: {} },
+}
+
+const inspectedAsExited = {
+  State: { Status: 'exited', Health: { Status: 'unhealthy' } },
+  Config: {},
+  HostConfig: {},
+}
 
 async function fakeEngine(handlers: Record<string, Handler>) {
   const known: Record<string, Handler> = { 'GET /version': version, ...handlers }

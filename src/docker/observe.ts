@@ -1,6 +1,6 @@
 import type { ContainerInfo } from 'dockerode'
 import type { ObservedContainer, ObservedHost } from '../rollout/observed.ts'
-import { fromList, inspectedSettings } from './containers.ts'
+import { fromList, withInspection } from './containers.ts'
 import { type Engine, unlessStatus } from './engine.ts'
 import type { SiteFiles } from './files.ts'
 import { appLabel, ownerLabel, repoLabel, roleLabel } from './labels.ts'
@@ -71,7 +71,7 @@ async function inspectAll(
           unlessStatus([404], docker.getContainer(info.Id).inspect({ abortSignal: signal })),
         options,
       )
-      if (inspected !== null) found[index] = { ...fromList(info), settings: inspectedSettings(inspected) }
+      if (inspected !== null) found[index] = withInspection(fromList(info), inspected)
     }
   }
   await Promise.all(Array.from({ length: inspectConcurrency }, inspectNext))
