@@ -196,10 +196,9 @@ test('a container that somebody else removes counts as removed only once it is g
     },
   })
   const parts = { owner: 'owner', files: siteFiles(engine, { owner: 'owner', image: 'busybox:1' }) }
-  const step = { do: 'removeContainer', phase: 'active', name: 'shop-1', id: 'abc', graceMs: 0 } as const
   await applyStep(
     engine,
-    { ...step, reason: 'not part of the release' },
+    { do: 'removeContainer', phase: 'active', name: 'shop-1', id: 'abc', graceMs: 0, reason: '' },
     { parts: { ...parts, ensureNetwork: async () => {} }, options: { signal } },
   )
   expect(isGone).toBe(true)
