@@ -198,7 +198,7 @@ test('a container that somebody else removes counts as removed only once it is g
   const parts = { owner: 'owner', files: siteFiles(engine, { owner: 'owner', image: 'busybox:1' }) }
   await applyStep(
     engine,
-    { do: 'removeContainer', phase: 'active', name: 'shop-1', id: 'abc', graceMs: 0, reason: '' },
+    { do: 'removeContainer', phase: 'active', name: 'shop-1', id: 'abc', graceMs: 0 },
     { parts: { ...parts, ensureNetwork: async () => {} }, options: { signal } },
   )
   expect(isGone).toBe(true)
