@@ -59,7 +59,7 @@ export function planRelease(
       reason: 'a release counts once it has answered for a while',
     })
   }
-  for (const { name, id } of match.surplus) {
+  for (const { name, id, state } of match.surplus) {
     const graceMs = release.containers[0]?.stopGraceMs ?? defaultGraceMs
     steps.push({
       do: 'removeContainer',
@@ -68,6 +68,7 @@ export function planRelease(
       id,
       graceMs,
       reason: 'not part of the release',
+      drift: { subject: `container ${name}`, field: 'state', expected: 'absent', found: state },
     })
   }
   if (options.keepReleaseIds) steps.push(...planRetention(release, view.site, options.keepReleaseIds))
