@@ -28,6 +28,7 @@ export function createTracker(options: { pollMs: number; watch: Pick<HostWatch, 
     const baselines = new Map(created.map((name) => [name, 0]))
     await until(watched, {
       untilMs: Date.now() + Math.min(watched.deadlineMs, maximumWaitMs),
+      check: true,
       look: (name, sample) => {
         const baselineRestarts = baselines.get(name) ?? sample.restartCount
         baselines.set(name, baselineRestarts)
@@ -42,6 +43,8 @@ export function createTracker(options: { pollMs: number; watch: Pick<HostWatch, 
     const beganAtMs = Date.now()
     await until(watched, {
       untilMs: beganAtMs + monitorMs + recoveryMs,
+      // A watch of no length is one look: the check passed just before it.
+      check: monitorMs > 0,
       look: (name, sample) => {
         const start = first.get(name) ?? sample
         first.set(name, start)
@@ -57,7 +60,7 @@ export function createTracker(options: { pollMs: number; watch: Pick<HostWatch, 
 
   async function until(
     { host, names, signal }: Omit<Watched, 'deadlineMs'>,
-    judge: { untilMs: number; look: (name: string, sample: Sample) => Verdict },
+    judge: { untilMs: number; check: boolean; look: (name: string, sample: Sample) => Verdict },
   ): Promise<void> {
     const open = new Set(names)
     let errorCount = 0
@@ -68,7 +71,7 @@ export function createTracker(options: { pollMs: number; watch: Pick<HostWatch, 
       let message = ''
       try {
         for (const name of [...open]) {
-          const sample = await takeSample(host, name, signal)
+          const sample = await takeSample(host, name, { check: judge.check, signal })
           const verdict = judge.look(name, sample)
           if (verdict.kind === 'ready') open.delete(name)
           else if (verdict.kind === 'failed') throw rejected(name, verdict.reason)
@@ -112,9 +115,14 @@ export function createTracker(options: { pollMs: number; watch: Pick<HostWatch, 
   return { awaitReady, watchSteady }
 }
 
-async function takeSample(host: DockerHost, name: string, signal: AbortSignal): Promise<Sample> {
+async function takeSample(
+  host: DockerHost,
+  name: string,
+  { check, signal }: { check: boolean; signal: AbortSignal },
+): Promise<Sample> {
   const probe = await host.probe(name, { signal })
-  const mayCheck = probe.state === 'running' && (probe.health === 'starting' || probe.health === 'healthy')
+  const mayCheck =
+    check && probe.state === 'running' && (probe.health === 'starting' || probe.health === 'healthy')
   return {
     state: probe.state,
     health: probe.health,
@@ -137,6 +145,9 @@ const maximumWaitMs = 30 * 60_000
 /** How long a check may go on failing after the watch before the release counts as bad. */
 const recoveryMs = 10_000
 const errorLimit = 5
-/** A container that starts in 50 ms should not wait for a second look; a slow one should not be asked 20 times a second. */
-const firstCheckDelayMs = 60
+/**
+ * A server that listens 20 ms after its start should not wait long for a second look; a slow one should not be asked
+ * 20 times a second. A check itself takes the host about 50 ms.
+ */
+const firstCheckDelayMs = 20
 const checkDelayCapMs = 2_000
