@@ -151,7 +151,10 @@ export async function startTown(options: {
   return town
 }
 
-/** Images made for tests, no pause between writes, and no sweep but those a test asks for. */
+/**
+ * Images made for tests, no pause between writes, and no sweep but those a test asks for. The file server looks its
+ * root up afresh for each request: alone, BusyBox's `httpd` enters it once and would not follow a link that is swapped.
+ */
 export function serverYaml(dockerSocket: string, more = ''): string {
   return `apiVersion: towline/v1
 kind: Server
@@ -159,7 +162,7 @@ hosts:
   local: { endpoint: "unix://${dockerSocket}" }
 images:
   helper: towline-demo/busybox:1
-  site: { image: "towline-demo/busybox:1", command: [httpd, -f, -p, "80", -h, "{root}"] }
+  site: { image: "towline-demo/busybox:1", command: [nc, -ll, -p, "80", -e, httpd, -i, -h, "{root}"] }
 schedule: { sweep: "0 0 1 1 *", poll: 2s }
 limits: { githubWriteInterval: 1ms }
 ${more}`
