@@ -7,12 +7,14 @@ import { fileURLToPath } from 'node:url'
 const root = fileURLToPath(new URL('..', import.meta.url))
 
 if (!isInstalled()) {
-  console.log('Installing packages with npm ci (about half a minute, once) …')
+  console.log('Installing packages (about half a minute, once) …')
   const npm = process.env.npm_execpath
   const [command, args] = npm ? [process.execPath, [npm]] : ['npm', []]
-  const { status } = spawnSync(command, [...args, 'ci', '--loglevel=error'], { cwd: root, stdio: 'inherit' })
+  // Not `npm ci`: it insists on binaries for every platform in the lock file, also on those a registry does not carry.
+  const install = ['install', '--no-save', '--loglevel=error']
+  const { status } = spawnSync(command, [...args, ...install], { cwd: root, stdio: 'inherit' })
   if (status !== 0) {
-    console.error('npm ci failed; see its message above.')
+    console.error('Installing the packages failed; see the message above.')
     process.exit(1)
   }
 }
