@@ -36,7 +36,7 @@ export type SweepReport = { hosts: HostSweep[]; repos: { repo: string; error: st
 
 export type Engine = {
   intake: Intake
-  /** Looks at everything now. A sweep under way is joined, never doubled. */
+  /** Looks at everything now. While one runs, all who ask share the one that follows it. */
   sweep(options: { deep: boolean }): Promise<SweepReport>
   /** Takes up what an earlier process left, looks at everything, then keeps doing so. */
   start(): Promise<void>
@@ -153,8 +153,12 @@ export function createEngine(parts: EngineParts): Engine {
   async function sweepAll(forceDeep: boolean): Promise<SweepReport> {
     const deep = forceDeep || Date.now() - lastDeepMs >= deepIntervalMs
     if (deep) lastDeepMs = Date.now()
-    const swept = await Promise.all([...hosts.keys()].map((name) => sweepOne(name, deep)))
-    return { hosts: swept.flatMap((host) => host ?? []), repos: await sweepRepos() }
+    // At the same time: a GitHub that is slow or away must not hold up healing, nor a host that hangs a push.
+    const [swept, sweptRepos] = await Promise.all([
+      Promise.all([...hosts.keys()].map((name) => sweepOne(name, deep))),
+      sweepRepos(),
+    ])
+    return { hosts: swept.flatMap((host) => host ?? []), repos: sweptRepos }
   }
 
   async function sweepOne(name: string, deep = false): Promise<HostSweep | null> {
