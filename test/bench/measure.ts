@@ -2,7 +2,8 @@
 export type Figure = {
   name: string
   unit: 'ms' | 'MiB'
-  goal: number
+  /** null where the figure is only told. */
+  goal: number | null
   /** One value a round, warm-up excluded. */
   measured: number[]
   /** What the same work takes without Towline, in the same rounds; null where the goal is a plain value. */
@@ -14,7 +15,7 @@ export type Figure = {
 export type Summary = Omit<Figure, 'measured' | 'floor'> & {
   /** Median of the rounds' ratios; where there is no floor, the median value. */
   result: number
-  met: boolean
+  met: boolean | null
   measured: Spread
   floor: Spread | null
 }
@@ -54,7 +55,7 @@ export function summarize({ measured, floor, ...figure }: Figure): Summary {
   return {
     ...figure,
     result,
-    met: result <= figure.goal,
+    met: figure.goal === null ? null : result <= figure.goal,
     measured: spread(measured),
     floor: floor && spread(floor),
   }
@@ -64,8 +65,8 @@ export function renderTable(summaries: Summary[]): string {
   const rows = summaries.map(({ name, unit, goal, result, met, measured, floor }) => [
     name,
     floor ? result.toFixed(2) : `${show(result)} ${unit}`,
-    floor ? `≤ ${goal}` : `< ${goal} ${unit}`,
-    met ? 'met' : 'NOT MET',
+    goal === null ? '' : floor ? `≤ ${goal}` : `< ${goal} ${unit}`,
+    met === null ? '' : met ? 'met' : 'NOT MET',
     describe(measured),
     floor ? describe(floor) : '',
     String(measured.rounds),
