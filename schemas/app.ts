@@ -47,7 +47,7 @@ export const Rollout = closed(
   {
     progressDeadline: Type.Optional(
       positiveDuration({
-        description: 'A deployment whose phase has not moved for so long is stuck.',
+        description: 'How long a release may take to become ready.',
         default: defaults.progressDeadline,
       }),
     ),

@@ -131,7 +131,8 @@ export const Server = documentOf(
           ),
           poll: Type.Optional(
             positiveDuration({
-              description: 'How often the heads of the config repos are asked for.',
+              description:
+                'How often a container is looked at while it is waited for, where no event says more.',
               default: defaults.schedule.poll,
             }),
           ),

@@ -16,17 +16,17 @@ export async function plan(options: CommandOptions): Promise<number> {
     print.line(
       due.length === 0 ? 'Nothing to change.' : `${due.length} of ${targets.length} targets would change.`,
     )
-    if (problems.length > 0) return 1
+    if (problems.length > 0 || targets.some(({ action }) => action === 'blocked')) return 1
     return due.length > 0 ? 2 : 0
   } finally {
     await workspace.close()
   }
 }
 
-const colours = { deploy: 'green', heal: 'yellow', none: 'dim', paused: 'dim' } as const
+const colours = { deploy: 'green', heal: 'yellow', none: 'dim', paused: 'dim', blocked: 'red' } as const
 
 function printTarget(print: Print, { target, action, reason, steps, drift }: TargetPlan): void {
-  print.line(`${print.style(colours[action], action.padEnd(6))} ${print.style('bold', target)}: ${reason}`)
+  print.line(`${print.style(colours[action], action.padEnd(7))} ${print.style('bold', target)}: ${reason}`)
   for (const { subject, field, expected, found } of drift) {
     print.line(`  ${subject}: ${field} is ${found}, should be ${expected}`)
   }

@@ -1,4 +1,5 @@
 import { renderPlan } from '../report/plan-lines.ts'
+import { explain } from '../rollout/error.ts'
 import type { Drift } from '../rollout/observed.ts'
 import { driftOf, planRelease } from '../rollout/plan.ts'
 import type { Problem } from '../spec/spec.ts'
@@ -13,7 +14,8 @@ import { decideTarget } from './target-pass.ts'
 /** What would be done to one target, and nothing done yet. */
 export type TargetPlan = {
   target: string
-  action: 'deploy' | 'heal' | 'none' | 'paused'
+  /** `blocked` is what could not even be planned; `reason` says why. */
+  action: 'deploy' | 'heal' | 'none' | 'paused' | 'blocked'
   reason: string
   /** One line a step, as a check run shows them. */
   steps: string[]
@@ -33,7 +35,7 @@ export async function planRepo(
   const plans: TargetPlan[] = []
   for (const { key, target, desired, deploymentId: id } of wishes.changed) {
     const record = { ...(targets.get(key) ?? newTarget(key, target)), desired }
-    plans.push(await planDeployment(parts, { record, id, signal: input.signal }))
+    plans.push(await orBlocked(key, planDeployment(parts, { record, id, signal: input.signal })))
   }
   for (const { target, reason } of wishes.paused) {
     plans.push({ target, action: 'paused', reason, steps: [], drift: [] })
@@ -41,9 +43,19 @@ export async function planRepo(
   const planned = new Set(plans.map(({ target }) => target))
   for (const key of wishes.keys) {
     const record = targets.get(key)
-    if (record && !planned.has(key)) plans.push(await planHealing(parts, record))
+    if (record && !planned.has(key)) plans.push(await orBlocked(key, planHealing(parts, record)))
   }
   return { targets: plans.sort((a, b) => (a.target < b.target ? -1 : 1)), problems: read.problems }
+}
+
+/** One image nobody has, or one host that is away, hides nothing of the other targets. */
+async function orBlocked(target: string, planning: Promise<TargetPlan>): Promise<TargetPlan> {
+  try {
+    return await planning
+  } catch (error) {
+    const { reason, hint } = explain(error)
+    return { target, action: 'blocked', reason: hint ? `${reason}. ${hint}` : reason, steps: [], drift: [] }
+  }
 }
 
 async function planDeployment(

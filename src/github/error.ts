@@ -1,7 +1,7 @@
 import { TowlineError } from '../rollout/error.ts'
 
 /** Longest time one request to GitHub may take. GitHub itself gives up on a request after 10 s. */
-export const requestTimeoutMs = 30_000
+const requestTimeoutMs = 30_000
 
 /** Runs one call to GitHub under a deadline and says what became of it in our terms. */
 export async function callGitHub<T>(

@@ -22,7 +22,7 @@ export function renderDeploymentCheck(deployment: Deployment): CheckRun {
   }
 }
 
-export function deploymentCheckName(targetKey: string): string {
+function deploymentCheckName(targetKey: string): string {
   const target = parseTarget(targetKey)
   return target ? `towline / ${target.app}@${target.host}` : `towline / ${targetKey}`
 }

@@ -19,12 +19,12 @@ export type RevisionView = {
 export const revisionCheckName = 'towline / deploy'
 
 /** Identifies the run over all; a re-run has a higher attempt and so another id. */
-export function revisionExternalId(revision: { commit: string; attempt: number }): string {
+function revisionExternalId(revision: { commit: string; attempt: number }): string {
   return `revision-${revision.commit}-${revision.attempt}`
 }
 
 /** True once nothing of the revision can change any more. */
-export function revisionEnded(revision: RevisionView): boolean {
+function revisionEnded(revision: RevisionView): boolean {
   return revision.deployments.every(({ result }) => result !== null)
 }
 

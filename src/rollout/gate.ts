@@ -54,10 +54,13 @@ export function judgeSteady(first: Sample, sample: Sample): Verdict {
   if (sample.startedAtMs !== first.startedAtMs) {
     return { kind: 'failed', reason: 'it restarted while it was watched' }
   }
-  if (sample.health === 'unhealthy')
+  if (sample.health === 'unhealthy') {
     return { kind: 'failed', reason: 'it became unhealthy while it was watched' }
-  if (sample.checkPassed === false)
-    return { kind: 'failed', reason: 'its health check failed while it was watched' }
+  }
+  // One failed check is no proof: Docker itself allows retries. How long the watch goes on decides.
+  if (sample.checkPassed === false) {
+    return { kind: 'waiting', message: 'its health check does not pass', lookAgainAtMs: null }
+  }
   return { kind: 'ready' }
 }
 

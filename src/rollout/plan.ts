@@ -106,7 +106,7 @@ export function driftOf(steps: Step[]): Drift[] {
 }
 
 /** Where the links of a site must point. */
-export function wantedLinks(site: SiteRelease, releaseId: string): { current: string; webroot: string } {
+function wantedLinks(site: SiteRelease, releaseId: string): { current: string; webroot: string } {
   return {
     current: `releases/${releaseId}`,
     webroot: site.root === '.' ? 'current' : `current/${site.root}`,
