@@ -21,7 +21,7 @@ export type ServerParts = {
 }
 
 /** Path GitHub sends webhooks to; the same stands in `app.yml`. */
-const webhookPath = '/api/github/webhooks'
+export const webhookPath = '/api/github/webhooks'
 
 /** The HTTP face of Towline. Errors are problem documents (RFC 9457). */
 export function createServer(parts: ServerParts): FastifyInstance {

@@ -95,7 +95,7 @@ schedule: { sweep: "* * * * * *", poll: 0s }
 policy: { bindMounts: [/srv/../etc], privileged: true }
 `
     expect(problemLines(text)).toEqual([
-      '3:1 `registries` is not supported yet | Log the Docker host in, or use images that need no login',
+      '3:1 `registries` is not supported yet | Use images that need no login, or load them onto the host beforehand',
       '5:22 /hosts/web-1/endpoint: `ssh://` endpoints are not supported yet | ' +
         'Write unix:///var/run/docker.sock or tcp://10.0.0.6:2376',
       '5:47 /hosts/web-1: `identity` is not supported yet | Use a unix:// or tcp:// endpoint',
