@@ -28,7 +28,7 @@ export function createTracker(options: { pollMs: number; watch: Pick<HostWatch, 
     const baselines = new Map(created.map((name) => [name, 0]))
     await until(watched, {
       untilMs: Date.now() + Math.min(watched.deadlineMs, maximumWaitMs),
-      check: true,
+      check: () => true,
       look: (name, sample) => {
         const baselineRestarts = baselines.get(name) ?? sample.restartCount
         baselines.set(name, baselineRestarts)
@@ -38,13 +38,18 @@ export function createTracker(options: { pollMs: number; watch: Pick<HostWatch, 
   }
 
   /** @throws TowlineError `rejected` as soon as a container does not stay ready. */
-  async function watchSteady({ monitorMs, ...watched }: Omit<Watched, 'deadlineMs'> & { monitorMs: number }) {
+  async function watchSteady({
+    monitorMs,
+    started,
+    ...watched
+  }: Omit<Watched, 'deadlineMs'> & { monitorMs: number; started: string[] }) {
     const first = new Map<string, Sample>()
     const beganAtMs = Date.now()
     await until(watched, {
       untilMs: beganAtMs + monitorMs + recoveryMs,
-      // A watch of no length is one look: the check passed just before it.
-      check: monitorMs > 0,
+      // For one that was just started a watch of no length is one look: its check passed a moment ago. A site's server
+      // stood before, and serves another release since: only its check can tell.
+      check: (name) => monitorMs > 0 || !started.includes(name),
       look: (name, sample) => {
         const start = first.get(name) ?? sample
         first.set(name, start)
@@ -60,7 +65,11 @@ export function createTracker(options: { pollMs: number; watch: Pick<HostWatch, 
 
   async function until(
     { host, names, signal }: Omit<Watched, 'deadlineMs'>,
-    judge: { untilMs: number; check: boolean; look: (name: string, sample: Sample) => Verdict },
+    judge: {
+      untilMs: number
+      check: (name: string) => boolean
+      look: (name: string, sample: Sample) => Verdict
+    },
   ): Promise<void> {
     const open = new Set(names)
     let errorCount = 0
@@ -71,7 +80,7 @@ export function createTracker(options: { pollMs: number; watch: Pick<HostWatch, 
       let message = ''
       try {
         for (const name of [...open]) {
-          const sample = await takeSample(host, name, { check: judge.check, signal })
+          const sample = await takeSample(host, name, { check: judge.check(name), signal })
           const verdict = judge.look(name, sample)
           if (verdict.kind === 'ready') open.delete(name)
           else if (verdict.kind === 'failed') throw rejected(name, verdict.reason)

@@ -55,6 +55,7 @@ export function planRelease(
       do: 'monitor',
       phase: 'health_check',
       names: release.containers.map(({ name }) => name),
+      started: match.start.map(({ name }) => name),
       monitorMs: release.monitorMs,
       reason: 'a release counts once it has answered for a while',
     })

@@ -34,8 +34,8 @@ export type StepAct =
    * made by this plan: every restart of theirs counts against them.
    */
   | { do: 'awaitReady'; phase: 'updating_routes'; names: string[]; created: string[]; settleMs: number }
-  /** After the switch: each container must stay ready for `monitorMs`. */
-  | { do: 'monitor'; phase: 'health_check'; names: string[]; monitorMs: number }
+  /** After the switch: each container must stay ready for `monitorMs`. `started` names those this plan starts. */
+  | { do: 'monitor'; phase: 'health_check'; names: string[]; started: string[]; monitorMs: number }
   /** Stop and remove. Volumes stay. */
   | { do: 'removeContainer'; phase: WorkPhase | 'active'; name: string; id: string; graceMs: number }
   | { do: 'removeRelease'; phase: 'active'; folder: string; releaseId: string }
