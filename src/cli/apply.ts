@@ -10,7 +10,7 @@ import { sleep } from '../engine/wait.ts'
 import { createWorkQueue } from '../engine/work-queue.ts'
 import type { Deployment } from '../rollout/deployment.ts'
 import { explain } from '../rollout/error.ts'
-import type { CommandOptions } from './main.ts'
+import type { CommandOptions } from './command.ts'
 import { type Print, printProblems } from './print.ts'
 import { openWorkspace, type Workspace } from './workspace.ts'
 

@@ -1,24 +1,13 @@
 #!/usr/bin/env node
 import { parseArgs } from 'node:util'
 import { pino } from 'pino'
-import type { Log } from '../engine/ports.ts'
-import { checkNodeVersion, type LocalEnvironment, readLocalEnvironment } from '../environment.ts'
+import { checkNodeVersion, readLocalEnvironment } from '../environment.ts'
 import { explain, TowlineError } from '../rollout/error.ts'
 import { apply } from './apply.ts'
+import type { CommandOptions } from './command.ts'
 import { plan } from './plan.ts'
-import { createPrint, type Print } from './print.ts'
+import { createPrint } from './print.ts'
 import { validate } from './validate.ts'
-
-/** What each verb gets. */
-export type CommandOptions = {
-  dir: string
-  environment: LocalEnvironment
-  /** `owner/name` the targets are recorded under; null takes the folder's name. */
-  repo: string | null
-  print: Print
-  signal: AbortSignal
-  log: Log
-}
 
 const verbs: Record<string, (options: CommandOptions) => Promise<number>> = { validate, plan, apply }
 

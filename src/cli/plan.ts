@@ -1,5 +1,5 @@
 import { planRepo, type TargetPlan } from '../engine/dry-run.ts'
-import type { CommandOptions } from './main.ts'
+import type { CommandOptions } from './command.ts'
 import { type Print, printProblems } from './print.ts'
 import { openWorkspace } from './workspace.ts'
 

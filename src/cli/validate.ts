@@ -1,4 +1,4 @@
-import type { CommandOptions } from './main.ts'
+import type { CommandOptions } from './command.ts'
 import { printProblems } from './print.ts'
 import { openSpecFolder } from './workspace.ts'
 

@@ -8,7 +8,7 @@ import { openFolder } from '../repo/folder.ts'
 import { readSourceFiles } from '../source/files.ts'
 import type { ServerConfig } from '../spec/server.ts'
 import { openEmbeddedStore } from '../store/embedded.ts'
-import type { CommandOptions } from './main.ts'
+import type { CommandOptions } from './command.ts'
 
 /** A folder of specs and what it can be checked with: no host, no store, no GitHub. */
 export type SpecFolder = {
