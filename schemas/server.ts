@@ -98,7 +98,8 @@ export const Server = documentOf(
                       Type.Array(Arguments.items, {
                         ...Arguments,
                         default: defaults.images.site.command,
-                        description: 'Command of the file server; `{root}` stands for the folder to serve.',
+                        description:
+                          'Command of the file server; `{root}` stands for the folder to serve. That folder is behind a link which is swapped: the server must look it up for each request, as Caddy and nginx do and BusyBox httpd does not.',
                       }),
                     ),
                   },
