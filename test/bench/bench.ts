@@ -56,7 +56,12 @@ async function run(names: string[]): Promise<Figure[]> {
     const figures: Figure[] = []
     for (const name of names) {
       console.error(`measuring ${name} …`)
-      figures.push(...((await benches[name]?.({ dockerSocket: engine.socketPath })) ?? []))
+      try {
+        figures.push(...((await benches[name]?.({ dockerSocket: engine.socketPath })) ?? []))
+      } catch (error) {
+        console.error(`${name} broke:`, error)
+        process.exitCode = 1
+      }
     }
     return figures
   } finally {

@@ -70,9 +70,11 @@ async function startAndIdle({
     await sleep(idleMs)
     return { tookMs, ...(await readMemoryMib(child.pid)) }
   } finally {
-    const ended = once(child, 'exit')
-    child.kill('SIGTERM')
-    await ended
+    if (child.exitCode === null) {
+      const ended = once(child, 'exit')
+      child.kill('SIGTERM')
+      await ended
+    }
   }
 }
 
