@@ -4,7 +4,7 @@
  * `--json` prints all values.
  */
 
-import { cpus } from 'node:os'
+import { cpus, loadavg, totalmem } from 'node:os'
 import { testEngine } from '../support/docker-daemon.ts'
 import { buildTestImages } from '../support/images.ts'
 import { benchIdle } from './idle.ts'
@@ -71,5 +71,13 @@ async function run(names: string[]): Promise<Figure[]> {
 
 function machine(): string {
   const [cpu] = cpus()
-  return `${new Date().toISOString().slice(0, 10)}, Node ${process.versions.node}, ${process.platform} ${process.arch}, ${cpus().length} × ${cpu?.model}`
+  const memoryGib = Math.round(totalmem() / 2 ** 30)
+  return [
+    new Date().toISOString().slice(0, 10),
+    `Node ${process.versions.node}`,
+    `${process.platform} ${process.arch}`,
+    `${cpus().length} × ${cpu?.model.trim()}`,
+    `${memoryGib} GiB`,
+    `load of the last 15 minutes ${loadavg()[2]?.toFixed(1)}`,
+  ].join(', ')
 }
