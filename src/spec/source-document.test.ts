@@ -56,3 +56,9 @@ test('a redefined anchor gives each alias the value before it', () => {
   const { documents } = readDocuments({ path: 'a.yaml', text: 'a: &x 1\nb: *x\nc: &x 2\nd: [*x]\n' })
   expect(documents[0]?.value).toEqual({ a: 1, b: 1, c: 2, d: [2] })
 })
+
+test('what lacks at the end of a file is placed behind its last character, not on a line that is not there', () => {
+  for (const text of ['a: [1', 'a: [1\n', 'a: [1\r\n']) {
+    expect(readDocuments({ path: 'a.yaml', text }).problems).toMatchObject([{ line: 1, column: 6 }])
+  }
+})

@@ -327,7 +327,9 @@ function countLines(text: string): LineCounter {
 
 /** The part of a range that lies on its first line, so that an annotation can have columns. */
 function toPlace({ start, end }: Range, { text, lines }: { text: string; lines: LineCounter }): Place {
-  const from = Math.min(start, text.length)
+  // What lacks at the end of a file lacks on its last line: behind the final line break there is none to show it on.
+  const last = text.length - (/\r?\n?$/.exec(text.slice(-2))?.[0].length ?? 0)
+  const from = Math.min(start, last)
   const { line, col } = lines.linePos(from)
   const rest = text.slice(from, Math.min(Math.max(end, from), text.length))
   const width = rest.search(/[\r\n]/)
