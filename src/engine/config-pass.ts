@@ -72,12 +72,12 @@ export async function passRepo(
         deadlineMs: parts.deadlineMs,
       }),
     )
-    parts.onWish(key)
   }
   for (const { key, target, desired } of wishes.adjusted) {
     await parts.store.updateTarget(key, (stored) => ({ ...(stored ?? newTarget(key, target)), desired }))
-    parts.onWish(key)
   }
+  // Only once all are stored: an app that starts sooner would take the old wish of its dependency for met.
+  for (const { key } of [...wishes.changed, ...wishes.adjusted]) parts.onWish(key)
   if (read.problems.length === 0) await forgetUnwanted(parts, { repo, wanted: wishes.keys, targets })
   parts.onRevision(repo)
 }
@@ -101,7 +101,7 @@ export async function queueRerun(
       .filter((one) => one.specHash === specHash)
       .map(({ attempt }) => attempt)
     const attempt = Math.max(0, ...attempts) + 1
-    const id = deploymentId(key, { commit, specHash, attempt })
+    const id = deploymentId(key, { commit, specHash, attempt, record: stored })
     queued = id
     return queue(stored, {
       id,
@@ -166,7 +166,7 @@ export function compareWishes(
         continue
       }
       const attempt = automaticAttempt(known, specHash)
-      const id = deploymentId(key, { commit: input.commit, specHash, attempt })
+      const id = deploymentId(key, { commit: input.commit, specHash, attempt, record: known })
       wishes.changed.push({ key, target, desired, deploymentId: id })
     }
   }
@@ -192,9 +192,17 @@ function automaticAttempt(known: TargetRecord | undefined, specHash: string): nu
   return Math.max(0, ...earlier.map(({ attempt }) => attempt)) + 1
 }
 
-/** The same wish has the same id, so that a repeated pass finds what it queued before. */
-function deploymentId(key: string, wish: { commit: string; specHash: string; attempt: number }): string {
-  const digest = createHash('sha256').update(JSON.stringify([key, wish.commit, wish.specHash, wish.attempt]))
+/**
+ * The same wish has the same id, so that a repeated pass finds what it queued before. What was attempted last counts
+ * too: a force-push back to a commit that was deployed once is a new wish.
+ */
+function deploymentId(
+  key: string,
+  wish: { commit: string; specHash: string; attempt: number; record: TargetRecord | undefined },
+): string {
+  const { commit, specHash, attempt, record } = wish
+  const after = record?.attempted?.deploymentId ?? null
+  const digest = createHash('sha256').update(JSON.stringify([key, commit, specHash, attempt, after]))
   return `d-${digest.digest('hex').slice(0, 16)}`
 }
 
