@@ -111,7 +111,8 @@ export function inspectedHealthcheck(info: ContainerInspectInfo): Healthcheck | 
 
 export function toProbe(info: ContainerInspectInfo): Probe {
   const { State } = info
-  const ended = !State.Running && State.Status !== 'created'
+  // Docker calls a container running, too, that waits for its next restart; it tells the exit code of the last end.
+  const ended = State.Restarting || (!State.Running && State.Status !== 'created')
   return {
     state: State.Status as ContainerState,
     health: inspectedHealth(info),
