@@ -241,7 +241,8 @@ async function removeOwned(docker: Docker, owner: string): Promise<void> {
   await Promise.all(networks.map(({ Id }) => docker.getNetwork(Id).remove()))
 }
 
-async function freePort(): Promise<number> {
+/** A port of loopback nobody listens on now. */
+export async function freePort(): Promise<number> {
   const server = createServer()
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const address = server.address()
