@@ -18,6 +18,7 @@ const requirements = [
   { command: 'dockerd', package: 'docker.io' },
   { command: 'ip', package: 'iproute2' },
   { command: 'git', package: 'git' },
+  { command: 'openssl', package: 'openssl' },
 ]
 
 if (import.meta.main) process.exitCode = await setUp({ dockerHost: process.env.DOCKER_HOST })
