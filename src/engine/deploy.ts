@@ -227,7 +227,7 @@ async function cleanUp(parts: TargetParts, work: TargetWork, deployment: Deploym
 }
 
 /** The newest releases that were proven once, as many as the spec keeps. */
-function keptReleaseIds(record: TargetRecord, release: Release): string[] {
+export function keptReleaseIds(record: TargetRecord, release: Release): string[] {
   const proven = record.deployments.flatMap((deployment) =>
     deployment.result?.kind === 'succeeded' && deployment.release ? [deployment.release.id] : [],
   )

@@ -3,7 +3,7 @@ import type { Deployment, DeploymentEvent } from '../rollout/deployment.ts'
 import { explain, faultOf, TowlineError } from '../rollout/error.ts'
 import { driftOf, planRelease, type TargetView, viewTarget } from '../rollout/plan.ts'
 import type { Paused } from '../spec/spec.ts'
-import { runDeployment } from './deploy.ts'
+import { keptReleaseIds, runDeployment } from './deploy.ts'
 import { changeDeployment } from './journal.ts'
 import type { TargetRecord } from './records.ts'
 import { executeSteps, observeTarget, type TargetParts, type TargetWork } from './steps.ts'
@@ -66,7 +66,9 @@ export async function decideTarget(
     pausedReason: pausedReason(record.desired?.spec.spec.paused ?? null, nowMs),
     ...(await readDependencies(parts, record)),
     applied: record.applied?.release ?? null,
-    healSteps: (release) => planRelease(release, view, { prove: false, keepReleaseIds: null }),
+    // What a kill kept the deployment itself from cleaning up goes here.
+    healSteps: (release) =>
+      planRelease(release, view, { prove: false, keepReleaseIds: keptReleaseIds(record, release) }),
     healNotBeforeMs: record.healing ? Date.parse(record.healing.notBefore) : 0,
     nowMs,
   })

@@ -287,12 +287,18 @@ function planRetention(release: Release, site: ObservedSite | null, keepReleaseI
   return site.releases
     .filter(({ id }) => !keep.has(id))
     .map(
-      ({ id }): Step => ({
+      ({ id, complete }): Step => ({
         do: 'removeRelease',
         phase: 'active',
         folder,
         releaseId: id,
         reason: 'beyond keepReleases',
+        drift: {
+          subject: `release ${folder}/releases/${id}`,
+          field: 'files',
+          expected: 'absent',
+          found: complete ? 'complete' : 'incomplete',
+        },
       }),
     )
 }
