@@ -7,12 +7,12 @@ import { fileURLToPath } from 'node:url'
 const root = fileURLToPath(new URL('..', import.meta.url))
 
 if (!isInstalled()) {
-  console.log('Installing packages (about half a minute, once) …')
+  console.error('Installing packages (about half a minute, once) …')
   const npm = process.env.npm_execpath
   const [command, args] = npm ? [process.execPath, [npm]] : ['npm', []]
   // Not `npm ci`: it insists on binaries for every platform in the lock file, also on those a registry does not carry.
   const install = ['install', '--no-save', '--loglevel=error']
-  const { status } = spawnSync(command, [...args, ...install], { cwd: root, stdio: 'inherit' })
+  const { status } = spawnSync(command, [...args, ...install], { cwd: root, stdio: ['ignore', 2, 2] })
   if (status !== 0) {
     console.error('Installing the packages failed; see the message above.')
     process.exit(1)

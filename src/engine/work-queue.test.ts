@@ -62,6 +62,16 @@ describe('one key', () => {
     expect(started).toEqual(['a'])
   })
 
+  test('is not forgotten where it becomes due between two looks at the clock', async () => {
+    const { queue, started } = handQueue()
+    vi.setSystemTime(0)
+    vi.spyOn(Date, 'now').mockReturnValueOnce(0).mockReturnValueOnce(0).mockReturnValueOnce(1)
+    queue.add('a', { delayMs: 1 })
+    vi.restoreAllMocks()
+    await vi.advanceTimersByTimeAsync(1_000)
+    expect(started).toEqual(['a'])
+  })
+
   test('keeps the earliest time it was asked for', async () => {
     const { queue, started } = handQueue()
     queue.add('a', { delayMs: 1_000 })

@@ -52,17 +52,18 @@ export function createWorkQueue(options: {
 
   function dispatch() {
     if (stopped) return
+    // Read once: what became due between two looks at the clock would be neither started nor waited for.
+    const nowMs = Date.now()
     while (running.size < options.total) {
-      const key = next()
+      const key = next(nowMs)
       if (key === null) break
       waiting.delete(key)
       start(key)
     }
-    wakeForNextDue()
+    wakeForNextDue(nowMs)
   }
 
-  function next(): string | null {
-    const nowMs = Date.now()
+  function next(nowMs: number): string | null {
     let best: { key: string; entry: Entry } | null = null
     for (const [key, entry] of waiting) {
       if (entry.dueAtMs > nowMs || running.has(key)) continue
@@ -86,9 +87,8 @@ export function createWorkQueue(options: {
     running.set(key, work)
   }
 
-  function wakeForNextDue() {
+  function wakeForNextDue(nowMs: number) {
     clearTimeout(timer)
-    const nowMs = Date.now()
     const due = [...waiting.values()].filter(({ dueAtMs }) => dueAtMs > nowMs).map(({ dueAtMs }) => dueAtMs)
     if (due.length === 0) return
     timer = setTimeout(dispatch, Math.min(...due) - nowMs)
