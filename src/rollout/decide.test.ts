@@ -1,0 +1,161 @@
+import { expect, test } from 'vitest'
+import { decide, healBackoffMs, type Situation } from './decide.ts'
+import { advance, type Deployment, queueDeployment } from './deployment.ts'
+import { serviceRelease } from './release.fixture.ts'
+import type { Step } from './step.ts'
+
+const now = '2026-01-01T00:00:00.000Z'
+const nowMs = Date.parse(now)
+const applied = serviceRelease()
+const start: Step = {
+  do: 'startContainer',
+  phase: 'updating_routes',
+  name: 'shop-new-1',
+  reason: 'it is exited',
+}
+
+const first = deployment('d-1')
+const second = deployment('d-2')
+const rolling = advance(second, { type: 'phase', phase: 'building' }, now)
+const ended = advance(deployment('d-0'), { type: 'succeeded' }, now)
+
+/** An idle target whose host is as it should be. */
+const calm: Situation = {
+  deployments: [ended],
+  wanted: true,
+  pausedReason: null,
+  waitingFor: [],
+  failedDependencies: [],
+  applied,
+  healSteps: () => [],
+  healNotBeforeMs: 0,
+  nowMs,
+}
+
+test('an open deployment is run', () => {
+  expect(decide({ ...calm, deployments: [ended, first] })).toEqual({
+    kind: 'deploy',
+    deployment: first,
+    superseded: [],
+    reason: 'a deployment is open',
+  })
+})
+
+test('the newest open deployment is run and every older one gives way', () => {
+  expect(decide({ ...calm, deployments: [first, ended, second, deployment('d-3')] })).toMatchObject({
+    kind: 'deploy',
+    deployment: { id: 'd-3' },
+    superseded: [{ id: 'd-1' }, { id: 'd-2' }],
+  })
+})
+
+test('what is queued waits while its spec is paused, until somebody lifts it', () => {
+  expect(decide({ ...calm, deployments: [first], pausedReason: 'migration' })).toEqual({
+    kind: 'wait',
+    deployment: first,
+    reason: 'paused: migration',
+    notBeforeMs: null,
+  })
+})
+
+test('what is queued waits for its dependencies and looks again in half a minute', () => {
+  expect(decide({ ...calm, deployments: [first], waitingFor: ['db', 'cache'] })).toEqual({
+    kind: 'wait',
+    deployment: first,
+    reason: 'waiting for db, cache',
+    notBeforeMs: nowMs + 30_000,
+  })
+})
+
+test('what depends on something that failed is refused, not kept waiting', () => {
+  const situation = { ...calm, deployments: [first], waitingFor: ['db'], failedDependencies: ['db'] }
+  expect(decide(situation)).toEqual({
+    kind: 'refuse',
+    deployment: first,
+    reason: 'depends on db, which failed',
+    hint: 'Mend what it depends on, then press Re-run here.',
+  })
+})
+
+test('a pause counts before a failed dependency', () => {
+  const situation = { ...calm, deployments: [first], pausedReason: 'migration', failedDependencies: ['db'] }
+  expect(decide(situation).kind).toBe('wait')
+})
+
+test.each<[string, Partial<Situation>]>([
+  ['a pause', { pausedReason: 'migration' }],
+  ['a dependency that waits', { waitingFor: ['db'] }],
+  ['a dependency that failed', { waitingFor: ['db'], failedDependencies: ['db'] }],
+  ['its app leaving the config repo', { wanted: false }],
+])('a rollout under way is not stopped by %s', (_, change) => {
+  expect(decide({ ...calm, deployments: [rolling], ...change })).toMatchObject({
+    kind: 'deploy',
+    deployment: rolling,
+  })
+})
+
+test('what drifted is healed back to the applied release', () => {
+  expect(decide({ ...calm, healSteps: () => [start] })).toEqual({
+    kind: 'heal',
+    release: applied,
+    steps: [start],
+    reason: 'the host drifted from the applied release',
+  })
+})
+
+test('healing is planned from the applied release', () => {
+  const healSteps = (release: typeof applied) => [{ ...start, reason: release.id }]
+  expect(decide({ ...calm, healSteps })).toMatchObject({ steps: [{ reason: applied.id }] })
+})
+
+test('healing backs off after failures, and goes on when its time has come', () => {
+  const drifted = { ...calm, healSteps: () => [start] }
+  expect(decide({ ...drifted, healNotBeforeMs: nowMs + 1 })).toEqual({
+    kind: 'wait',
+    deployment: null,
+    reason: 'healing backs off',
+    notBeforeMs: nowMs + 1,
+  })
+  expect(decide({ ...drifted, healNotBeforeMs: nowMs }).kind).toBe('heal')
+})
+
+test.each<[string, Partial<Situation>, string]>([
+  ['nothing drifted', {}, 'the host is as the applied release says'],
+  [
+    'nothing drifted during a backoff',
+    { healNotBeforeMs: nowMs + 1 },
+    'the host is as the applied release says',
+  ],
+  ['the app left the config repo', { wanted: false }, 'the app left the config repo and pruning is off'],
+  ['the spec is paused', { pausedReason: 'migration' }, 'paused: migration'],
+  ['nothing was ever proven', { applied: null }, 'nothing was ever proven here'],
+])('nothing is done where %s', (_, change, reason) => {
+  expect(decide({ ...calm, ...change })).toEqual({ kind: 'nothing', reason })
+})
+
+test.each<[string, Partial<Situation>]>([
+  ['an open deployment', { deployments: [first] }],
+  ['a pause', { pausedReason: 'migration' }],
+  ['an app that left', { wanted: false }],
+])('%s keeps healing off: the host is not even compared', (_, change) => {
+  const healSteps = () => expect.unreachable()
+  expect(decide({ ...calm, healSteps, ...change }).kind).not.toBe('heal')
+})
+
+test('healing waits longer after each failure in a row, up to five minutes', () => {
+  const seconds = [0, 1, 2, 3, 4, 5, 6, 7, 100].map((failureCount) => healBackoffMs(failureCount) / 1_000)
+  expect(seconds).toEqual([0, 2, 6, 18, 54, 162, 300, 300, 300])
+})
+
+function deployment(id: string): Deployment {
+  return queueDeployment({
+    id,
+    target: 'acme/config:shop@web-1',
+    commit: 'c0ffee',
+    specHash: `spec of ${id}`,
+    attempt: 1,
+    trigger: 'push',
+    now,
+    deadlineAt: '2026-01-01T00:30:00.000Z',
+  })
+}
