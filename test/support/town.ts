@@ -238,7 +238,16 @@ async function removeOwned(docker: Docker, owner: string): Promise<void> {
   const { Volumes: volumes } = await docker.listVolumes({ filters })
   await Promise.all((volumes ?? []).map(({ Name }) => docker.getVolume(Name).remove({ force: true })))
   const networks = await docker.listNetworks({ filters })
-  await Promise.all(networks.map(({ Id }) => docker.getNetwork(Id).remove()))
+  for (const { Id } of networks) {
+    // A busy engine says for a while that a container it has removed is still on the network.
+    await eventually(`network ${Id} to be gone`, async () => {
+      const removed = docker.getNetwork(Id).remove()
+      return removed.then(
+        () => true,
+        ({ statusCode }: { statusCode?: number }) => (statusCode === 404 ? true : null),
+      )
+    })
+  }
 }
 
 /** A port of loopback nobody listens on now. */
