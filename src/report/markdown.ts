@@ -39,9 +39,12 @@ export function truncate(text: string, limit: number): string {
   return text.slice(0, limit - note.length) + note
 }
 
-/** `340 ms`, `4.2 s`, `3 min 10 s`. */
+/** `340 ms`, `4.2 s`, `3 min 10 s`. Rounded before it is split, so that no part ever reads as a whole one of the next. */
 export function duration(ms: number): string {
-  if (ms < 1_000) return `${Math.max(0, Math.round(ms))} ms`
-  if (ms < 60_000) return `${(ms / 1_000).toFixed(1)} s`
-  return `${Math.floor(ms / 60_000)} min ${Math.round((ms % 60_000) / 1_000)} s`
+  const wholeMs = Math.max(0, Math.round(ms))
+  if (wholeMs < 1_000) return `${wholeMs} ms`
+  const tenths = Math.round(wholeMs / 100)
+  if (tenths < 600) return `${(tenths / 10).toFixed(1)} s`
+  const seconds = Math.round(wholeMs / 1_000)
+  return `${Math.floor(seconds / 60)} min ${seconds % 60} s`
 }
