@@ -206,18 +206,24 @@ async function repoItems(store: Store, repo: string): Promise<Item[]> {
       const save = async (change: (report: ReportState) => ReportState) => {
         await store.updateRepo(repo, (stored) => {
           if (!stored) throw new TowlineError(`the record of ${repo} is gone`, { fault: 'stale' })
-          // A re-run gives the revision a fresh report meanwhile; the old attempt's answer must not land in it.
-          const revisions = stored.revisions.map((other) =>
-            other.commit === revision.commit && other.attempt === revision.attempt
-              ? { ...other, report: change(other.report) }
-              : other,
-          )
+          const revisions = stored.revisions.map((other) => {
+            // A re-run gives the revision a fresh report meanwhile; the old attempt's answer must not land in it.
+            if (other.commit !== revision.commit || other.attempt !== revision.attempt) return other
+            const report = change(other.report)
+            // Asked again while the final state was on its way: that run cannot reopen, so the next one tells it.
+            const isLate = report.done && !sameDeployments(other, revision)
+            return isLate ? { ...other, attempt: other.attempt + 1, report: newReport } : { ...other, report }
+          })
           return { ...stored, revisions }
         })
       }
       return { id: check.externalId, source: 'repo' as const, repo, check, report: revision.report, save }
     }),
   )
+}
+
+function sameDeployments(a: Revision, b: Revision): boolean {
+  return JSON.stringify(a.deploymentIds) === JSON.stringify(b.deploymentIds)
 }
 
 async function viewRevision(store: Store, revision: Revision): Promise<RevisionView> {

@@ -71,7 +71,7 @@ async function answerOutdated(parts: RerunParts, record: TargetRecord, clicked: 
   return id
 }
 
-/** The run over all is complete and cannot reopen: a re-run gives it a new attempt with a run of its own. */
+/** A run over all that is complete cannot reopen, so it gets a new attempt with a run of its own. One that is not goes on. */
 async function renewRevision(
   parts: RerunParts,
   record: RepoRecord,
@@ -85,7 +85,8 @@ async function renewRevision(
         target,
         deploymentId: replaced.get(target) ?? deploymentId,
       }))
-      return { ...revision, deploymentIds, attempt: revision.attempt + 1, report: newReport }
+      const renewal = revision.report.done ? { attempt: revision.attempt + 1, report: newReport } : {}
+      return { ...revision, deploymentIds, ...renewal }
     })
     return { ...(stored ?? record), revisions }
   })
