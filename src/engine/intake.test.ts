@@ -120,6 +120,27 @@ test('one that fails again and again is given up, because the sweep looks at eve
   expect(await pending(store)).toEqual([])
 })
 
+test('a store that cannot write holds up no later delivery', async () => {
+  const store = memoryStore()
+  const { intake, handled, ends } = scene({
+    ...store,
+    completeDelivery: async () => {
+      throw new TowlineError('the disk is full', { fault: 'operator' })
+    },
+  })
+  await intake.accept({ guid: 'guid-1', hint: hint('acme/a') })
+  for (let failureCount = 1; failureCount <= 8; failureCount += 1) {
+    await elapse(150_000)
+    ends.at(-1)?.resolve()
+  }
+  await elapse(600_000)
+  expect(handled).toHaveLength(8)
+  await intake.accept({ guid: 'guid-2', hint: hint('acme/a') })
+  await elapse(0)
+  expect(handled).toHaveLength(9)
+  expect(await pending(store)).toEqual(['guid-1', 'guid-2'])
+})
+
 test('stopping waits for what is in work, and leaves the rest to the next start', async () => {
   const { store, intake, handled, ends } = scene()
   await intake.accept({ guid: 'guid-1', hint: hint('acme/a') })

@@ -39,14 +39,19 @@ export function createIntake(parts: {
           { guid: delivery.guid, failureCount, ...explain(error) },
           'a webhook delivery could not be worked off',
         )
-        await retry(delivery, failureCount + 1)
+        await retryLater(delivery, failureCount + 1)
       }
     })
     chains.set(repo, chain)
   }
 
-  async function retry(delivery: Delivery, failureCount: number) {
-    if (failureCount >= failureLimit) return store.completeDelivery(delivery.guid)
+  /** Never throws: the deliveries behind this one are chained to it. */
+  async function retryLater(delivery: Delivery, failureCount: number) {
+    if (failureCount >= failureLimit) {
+      return store.completeDelivery(delivery.guid).catch((error: unknown) => {
+        log.error({ guid: delivery.guid, ...explain(error) }, 'giving a webhook delivery up was not stored')
+      })
+    }
     const timer = setTimeout(() => work(delivery, failureCount), backoffMs(failureCount, retryBackoff))
     timer.unref()
   }
