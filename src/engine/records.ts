@@ -82,14 +82,7 @@ export type RepoRecord = {
 /** What a webhook said, reduced to what we look at: the hint "look again at this repo", or a re-run. */
 export type DeliveryHint =
   | { kind: 'repo'; repo: string }
-  | {
-      kind: 'rerunCheck'
-      repo: string
-      headSha: string
-      name: string
-      externalId: string
-      checkRunId: number
-    }
+  | { kind: 'rerunCheck'; repo: string; headSha: string; name: string; externalId: string }
   | { kind: 'rerunSuite'; repo: string; headSha: string }
 
 /** A webhook delivery, stored before it is acknowledged. `guid` is GitHub's `X-GitHub-Delivery`. */

@@ -1,4 +1,4 @@
-import { revisionCheckName } from '../report/revision-check.ts'
+import { revisionCheckName, revisionExternalId } from '../report/revision-check.ts'
 import { advance, type Deployment, queueDeployment } from '../rollout/deployment.ts'
 import { type ConfigParts, newReport, queueRerun } from './config-pass.ts'
 import type { DeliveryHint, RepoRecord, Revision, TargetRecord } from './records.ts'
@@ -18,14 +18,12 @@ export async function rerun(parts: RerunParts, hint: RerunHint): Promise<boolean
   const repo = await parts.store.readRepo(hint.repo)
   const revision = repo?.revisions.find(({ commit }) => commit === hint.headSha)
   if (!repo || !revision) return true
-  const all = hint.kind === 'rerunSuite' || hint.name === revisionCheckName
-  if (
-    hint.kind === 'rerunCheck' &&
-    hint.name === revisionCheckName &&
-    revision.report.checkRunId !== hint.checkRunId
-  ) {
-    return false
-  }
+  const isOverall = hint.kind === 'rerunCheck' && hint.name === revisionCheckName
+  // A run over all that was renewed since is answered already.
+  if (isOverall && hint.externalId !== revisionExternalId(revision)) return false
+  const all = isOverall || hint.kind === 'rerunSuite'
+  // GitHub offers Re-run on complete runs only, so it may know of the end before our note of it is stored.
+  const ended = isOverall || revision.report.done
   const asked = all
     ? revision.deploymentIds
     : revision.deploymentIds.filter(({ deploymentId }) => deploymentId === hint.externalId)
@@ -34,8 +32,8 @@ export async function rerun(parts: RerunParts, hint: RerunHint): Promise<boolean
     const id = await rerunTarget(parts, { key: target, clickedId: deploymentId, commit: hint.headSha })
     if (id !== null) queued.push({ target, deploymentId: id })
   }
-  const reread = all && revision.report.done && repo.head === hint.headSha
-  if (queued.length > 0 || reread) await renewRevision(parts, repo, { commit: hint.headSha, queued })
+  const reread = all && ended && repo.head === hint.headSha
+  if (queued.length > 0 || reread) await renewRevision(parts, repo, { commit: hint.headSha, queued, ended })
   return reread
 }
 
@@ -75,7 +73,7 @@ async function answerOutdated(parts: RerunParts, record: TargetRecord, clicked: 
 async function renewRevision(
   parts: RerunParts,
   record: RepoRecord,
-  input: { commit: string; queued: Revision['deploymentIds'] },
+  input: { commit: string; queued: Revision['deploymentIds']; ended: boolean },
 ): Promise<void> {
   const replaced = new Map(input.queued.map(({ target, deploymentId }) => [target, deploymentId]))
   await parts.store.updateRepo(record.repo, (stored) => {
@@ -85,7 +83,8 @@ async function renewRevision(
         target,
         deploymentId: replaced.get(target) ?? deploymentId,
       }))
-      const renewal = revision.report.done ? { attempt: revision.attempt + 1, report: newReport } : {}
+      const renewal =
+        input.ended || revision.report.done ? { attempt: revision.attempt + 1, report: newReport } : {}
       return { ...revision, deploymentIds, ...renewal }
     })
     return { ...(stored ?? record), revisions }

@@ -60,9 +60,9 @@ export function createApp(options: {
       return accept(id, { kind: 'repo', repo: payload.repository.full_name })
     })
     app.on('check_run.rerequested', ({ id, payload }) => {
-      const { head_sha: headSha, name, external_id: externalId, id: checkRunId } = payload.check_run
+      const { head_sha: headSha, name, external_id: externalId } = payload.check_run
       const repo = payload.repository.full_name
-      return accept(id, { kind: 'rerunCheck', repo, headSha, name, externalId: externalId ?? '', checkRunId })
+      return accept(id, { kind: 'rerunCheck', repo, headSha, name, externalId: externalId ?? '' })
     })
     app.on('check_suite.rerequested', ({ id, payload }) => {
       const repo = payload.repository.full_name

@@ -19,7 +19,7 @@ export type RevisionView = {
 export const revisionCheckName = 'towline / deploy'
 
 /** Identifies the run over all; a re-run has a higher attempt and so another id. */
-function revisionExternalId(revision: { commit: string; attempt: number }): string {
+export function revisionExternalId(revision: { commit: string; attempt: number }): string {
   return `revision-${revision.commit}-${revision.attempt}`
 }
 
