@@ -48,8 +48,10 @@ export function createApp(options: {
     baseUrl: options.address.apiUrl,
     log: options.log,
     // A function, because plain defaults lose against those Probot passes itself.
-    Octokit: ProbotOctokit.defaults((given: object) => ({
+    Octokit: ProbotOctokit.defaults((given: GivenOptions) => ({
       ...given,
+      // Probot tells its clients where the API is, but not the part that asks for tokens outside of a request.
+      auth: { ...given.auth, request: given.auth.request.defaults({ baseUrl: options.address.apiUrl }) },
       throttle: { enabled: false },
       retry: { enabled: false },
     })),
@@ -97,6 +99,9 @@ export function createApp(options: {
     },
   }
 }
+
+/** What Probot gives an Octokit at its birth, as far as it is changed here. */
+type GivenOptions = { auth: { request: { defaults(options: { baseUrl: string }): unknown } } }
 
 function refuse(status: 400 | 401, message: string): WebhookAnswer {
   return { status, message }
