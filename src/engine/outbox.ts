@@ -6,15 +6,13 @@ import { explain, faultOf, TowlineError } from '../rollout/error.ts'
 import { newReport } from './config-pass.ts'
 import type { GitHub, Log, Store } from './ports.ts'
 import type { ReportState, Revision } from './records.ts'
-import { backoffMs, sleep, waitFor } from './wait.ts'
+import { backoffMs, waitFor } from './wait.ts'
 
 /** Brings check runs to what the store says, whatever happened in between. */
 export type Outbox = {
   /** Something about this target or repo may have to be told. Cheap; safe to call for anything. */
   markTarget(key: string): void
   markRepo(repo: string): void
-  /** Resolves when nothing is left to be told, or rejects with the signal's reason. */
-  drained(signal: AbortSignal): Promise<void>
   stop(): Promise<void>
 }
 
@@ -49,21 +47,25 @@ export function createOutbox(parts: {
   const marked = new Map<string, Source>()
   const failures = new Map<string, Failure>()
   const wakes = new Set<() => void>()
-  let busy = false
+  /** True where something was marked since the look under way began: it may have come too late for that look. */
+  let markedMeanwhile = false
   const loop = run()
 
   function mark(source: Source) {
     marked.set(`${source.kind} ${source.key}`, source)
+    markedMeanwhile = true
     for (const wake of [...wakes]) wake()
   }
 
   async function run() {
     while (!signal.aborted) {
+      markedMeanwhile = false
       const idleMs = await writeNext().catch((error: unknown) => {
         log.error({ err: error }, 'the outbox stumbled')
         return stumbleMs
       })
       if (signal.aborted) return
+      if (markedMeanwhile && idleMs > parts.writeIntervalMs) continue
       await waitFor({
         ms: idleMs,
         signal,
@@ -77,26 +79,22 @@ export function createOutbox(parts: {
 
   /** Writes the most urgent difference; returns how long to wait before the next look. */
   async function writeNext(): Promise<number> {
-    busy = true
-    try {
-      const items: Item[] = []
-      for (const [mapKey, source] of marked) {
-        const open = await openItems(store, source)
-        if (open.length === 0) marked.delete(mapKey)
-        items.push(...open)
-      }
-      const nowMs = Date.now()
-      const due = items.filter(({ id }) => (failures.get(id)?.notBeforeMs ?? 0) <= nowMs)
-      const item = due.sort((a, b) => urgency(a) - urgency(b))[0]
-      if (item) {
-        await write(item)
-        return parts.writeIntervalMs
-      }
-      const retries = items.flatMap(({ id }) => failures.get(id)?.notBeforeMs ?? [])
-      return retries.length > 0 ? Math.max(1, Math.min(...retries) - nowMs) : idleLookMs
-    } finally {
-      busy = false
+    const items: Item[] = []
+    for (const [mapKey, source] of marked) {
+      const open = await openItems(store, source)
+      // Marked anew while we read is another object: what we read may be older than that mark.
+      if (open.length === 0 && marked.get(mapKey) === source) marked.delete(mapKey)
+      items.push(...open)
     }
+    const nowMs = Date.now()
+    const due = items.filter(({ id }) => (failures.get(id)?.notBeforeMs ?? 0) <= nowMs)
+    const item = due.sort((a, b) => urgency(a) - urgency(b))[0]
+    if (item) {
+      await write(item)
+      return parts.writeIntervalMs
+    }
+    const retries = items.flatMap(({ id }) => failures.get(id)?.notBeforeMs ?? [])
+    return retries.length > 0 ? Math.max(1, Math.min(...retries) - nowMs) : idleLookMs
   }
 
   async function write(item: Item) {
@@ -142,7 +140,7 @@ export function createOutbox(parts: {
     const delayMs = Math.max(askedMs ?? 0, backoffMs(count, retryBackoff))
     failures.set(item.id, { count, notBeforeMs: Date.now() + delayMs })
     log.warn({ check: item.check.name, count, delayMs, ...explain(error) }, 'GitHub did not take a check run')
-    if (faultOf(error) === 'temporary' || count < refusalLimit) return
+    if (faultOf(error) !== 'bug' || count < refusalLimit) return
     log.error(
       { check: item.check.name, ...explain(error) },
       'GitHub refuses this check run for good; giving it up',
@@ -154,9 +152,6 @@ export function createOutbox(parts: {
   return {
     markTarget: (key) => mark({ kind: 'target', key }),
     markRepo: (repo) => mark({ kind: 'repo', key: repo }),
-    async drained(until) {
-      while (busy || marked.size > 0) await sleep(drainLookMs, until)
-    },
     async stop() {
       controller.abort()
       await loop
@@ -253,10 +248,9 @@ function hashCheck(check: CheckRun): string {
 
 /** With the final one at most 12 writes for one deployment. */
 const progressWriteLimit = 11
-/** A request GitHub refuses for its content will not be taken later either. */
+/** A request GitHub refuses for its content will not be taken later either. A missing permission may be given. */
 const refusalLimit = 8
 const retryBackoff = { baseMs: 1_000, capMs: 300_000 }
 /** Marks wake the loop; this is only the floor under it. */
 const idleLookMs = 60_000
 const stumbleMs = 5_000
-const drainLookMs = 20
