@@ -60,6 +60,8 @@ export async function applyStep(
       return removeContainer(engine, step, { owner, signal })
     case 'removeRelease':
       return files.removeRelease(step, { signal })
+    case 'removeSite':
+      return files.removeSite(step, { signal })
     default:
       return step satisfies never
   }

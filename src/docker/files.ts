@@ -36,6 +36,8 @@ export type SiteFiles = {
     release: { folder: string; releaseId: string },
     options: { signal: AbortSignal },
   ): Promise<void>
+  /** Links, releases and manifests of a site, which need not be there. */
+  removeSite(site: { folder: string }, options: { signal: AbortSignal }): Promise<void>
 }
 
 /** Unpacking and removing tens of thousands of files on a slow disk. */
@@ -131,6 +133,10 @@ export function siteFiles(engine: Engine, options: { owner: string; image: strin
       throw new TowlineError(`Release ${releaseId} is served by ${folder} on ${engine.name} and stays`, {
         fault: 'temporary',
       })
+    },
+
+    async removeSite({ folder }, { signal }) {
+      await run(scripts.removeSite, [sitePath(folder)], { signal })
     },
   }
 }

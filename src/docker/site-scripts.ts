@@ -100,3 +100,9 @@ if [ -L current ] && [ "$(readlink -f current)" = "$(readlink -f "releases/$2")"
 rm -f "manifests/$2.json"
 rm -rf "releases/$2"
 `
+
+/** `$1` the site. The links go first, so that nothing leads into a release that is half gone. */
+export const removeSite = `set -eu
+rm -f "$1/webroot" "$1/current"
+rm -rf "$1"
+`

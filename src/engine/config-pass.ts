@@ -63,7 +63,7 @@ export async function passRepo(
     // The revision is stored before its deployments: a crash in between repeats this pass and completes it.
     await storeRevision(parts, { repo, branch, commit, wishes, problems: read.problems })
   }
-  for (const { key, target, desired, deploymentId } of wishes.changed) {
+  for (const { key, target, desired, deploymentId } of dependenciesFirst(wishes.changed)) {
     await parts.store.updateTarget(key, (stored) =>
       wish(stored ?? newTarget(key, target), {
         desired,
@@ -171,6 +171,22 @@ export function compareWishes(
     }
   }
   return wishes
+}
+
+/**
+ * A crash may come between two of them: then a dependency must be among those stored, or the app that depends on it would
+ * take its old state for the wanted one. Specs with cycles never get here.
+ */
+function dependenciesFirst(wishes: Wish[]): Wish[] {
+  const byApp = Map.groupBy(wishes, ({ target }) => target.app)
+  const ordered = new Set<Wish>()
+  const visit = (wish: Wish) => {
+    if (ordered.has(wish)) return
+    for (const app of wish.desired.spec.spec.dependsOn) byApp.get(app)?.forEach(visit)
+    ordered.add(wish)
+  }
+  wishes.forEach(visit)
+  return [...ordered]
 }
 
 /** The same input, handled the same way. What is compared besides the hash does not change what runs. */

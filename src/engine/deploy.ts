@@ -183,7 +183,9 @@ async function restorePrevious(parts: TargetParts, work: TargetWork): Promise<st
       : `release ${applied.release.id} was never touched and serves`
   } catch (error) {
     parts.log.warn({ target: work.record.key, ...explain(error) }, 'putting the old release back failed')
-    return `could not be put back yet (${explain(error).reason}); healing goes on trying`
+    const { reason } = explain(error)
+    if (!applied) return `there was none; what this attempt left could not be removed (${reason})`
+    return `could not be put back yet (${reason}); healing goes on trying`
   }
 }
 

@@ -33,6 +33,7 @@ test('a plan reads as one line a step with its reason, and leaves waits out', ()
     ...waits,
     { do: 'removeContainer', phase: 'active', name: 'old-1', id: 'abc', graceMs: 1, reason },
     { do: 'removeRelease', phase: 'active', folder: 'sites/docs', releaseId: 'r1', reason },
+    { do: 'removeSite', phase: 'active', folder: 'sites/docs', reason },
   ]
   expect(renderPlan(steps)).toEqual([
     'use image nginx:1.27 (because)',
@@ -45,6 +46,7 @@ test('a plan reads as one line a step with its reason, and leaves waits out', ()
     'start container shop-1 (because)',
     'remove container old-1 (because)',
     'remove release r1 (because)',
+    'remove sites/docs (because)',
   ])
 })
 

@@ -31,6 +31,8 @@ export function describeStep(step: Step): string | null {
       return `remove container ${step.name}`
     case 'removeRelease':
       return `remove release ${step.releaseId}`
+    case 'removeSite':
+      return `remove ${step.folder}`
     case 'awaitReady':
     case 'monitor':
       return null

@@ -54,6 +54,10 @@ export function applyToModel(host: HostModel, step: Step): HostModel[] {
           releases: site.releases.filter(({ id }) => id !== step.releaseId),
         })),
       ]
+    case 'removeSite': {
+      const { [step.folder]: _removed, ...sites } = host.sites
+      return [{ ...host, sites }]
+    }
     case 'pointLinks': {
       const states = [host]
       for (const { name, to } of step.links) {

@@ -214,7 +214,7 @@ describe('a Site', () => {
 
 test('a first deployment that failed leaves nothing but volumes', () => {
   const view = { containers: [observedContainer(spec('new-1'))], site: servingSite }
-  expect(acts(planRemoval(view))).toEqual(['removeContainer new-1', 'removeRelease old'])
+  expect(acts(planRemoval(view))).toEqual(['removeContainer new-1', 'removeSite'])
   expect(planRemoval(nothing)).toEqual([])
 })
 

@@ -89,16 +89,10 @@ export function planRemoval(view: TargetView): Step[] {
       reason,
     }),
   )
-  const releases = (view.site?.releases ?? []).map(
-    ({ id }): Step => ({
-      do: 'removeRelease',
-      phase: 'active',
-      folder: view.site?.folder ?? '',
-      releaseId: id,
-      reason,
-    }),
-  )
-  return [...containers, ...releases]
+  const site: Step[] = view.site
+    ? [{ do: 'removeSite', phase: 'active', folder: view.site.folder, reason }]
+    : []
+  return [...containers, ...site]
 }
 
 /** The differences that made a plan, each once. */

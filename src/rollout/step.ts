@@ -38,4 +38,7 @@ export type StepAct =
   | { do: 'monitor'; phase: 'health_check'; names: string[]; started: string[]; monitorMs: number }
   /** Stop and remove. Volumes stay. */
   | { do: 'removeContainer'; phase: WorkPhase | 'active'; name: string; id: string; graceMs: number }
+  /** Refused where `current` leads to the release. */
   | { do: 'removeRelease'; phase: 'active'; folder: string; releaseId: string }
+  /** Everything of a site: links, releases, manifests. Only for one that was never proven. */
+  | { do: 'removeSite'; phase: 'active'; folder: string }

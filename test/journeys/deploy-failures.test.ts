@@ -3,7 +3,8 @@ import { afterAll, beforeAll, expect, inject, test } from 'vitest'
 import { expectForwardOnly, phaseMarks } from '../support/check-run-text.ts'
 import { expectCleanEnd } from '../support/clean-end.ts'
 import { deploy, get, ids, portOf } from '../support/deploy.ts'
-import { service } from '../support/specs.ts'
+import { runInSite } from '../support/host-shell.ts'
+import { service, site } from '../support/specs.ts'
 import { eventually, freePort, startTown, type Town } from '../support/town.ts'
 
 let town: Town
@@ -92,6 +93,24 @@ test('a first deployment that fails leaves no container behind', async () => {
     summary: expect.stringContaining('nothing of this attempt was left on the host'),
   })
   expect(await town.containers('stillborn')).toEqual([])
+})
+
+test('a first deployment of a Site that fails leaves no container and no release behind', async () => {
+  const taken = createServer()
+  const port = await freePort()
+  await new Promise<void>((resolve) => taken.listen(port, '127.0.0.1', resolve))
+  const { run } = await deploy(
+    town,
+    site('homeless', { ports: [`127.0.0.1:${port}:80`], source: { inline: { 'index.html': 'at home' } } }),
+  )
+  taken.close()
+  expect(run).toMatchObject({
+    conclusion: 'failure',
+    title: expect.stringMatching(/^failed in updating_routes: /),
+    summary: expect.stringContaining('nothing of this attempt was left on the host'),
+  })
+  expect(await town.containers('homeless')).toEqual([])
+  expect(await runInSite(town, 'homeless', 'ls releases').catch(() => 'gone')).toBe('gone')
 })
 
 test('an app whose dependency failed is not deployed, and says why', async () => {

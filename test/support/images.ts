@@ -46,7 +46,7 @@ const images: TestImage[] = [
     tag: 'towline-demo/slow:1',
     command: ['/bin/serve'],
     environment: ['VERSION=slow', 'GREETING=Hello', 'DELAY=3'],
-    healthcheck,
+    healthcheck: { ...healthcheck, Retries: 10 },
   },
 ]
 
