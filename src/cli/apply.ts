@@ -2,14 +2,16 @@ import { passRepo, queueRerun } from '../engine/config-pass.ts'
 import { isApplied } from '../engine/dry-run.ts'
 import { watchHosts } from '../engine/host-watch.ts'
 import type { Mirror } from '../engine/ports.ts'
-import type { TargetRecord } from '../engine/records.ts'
+import type { Revision, TargetRecord } from '../engine/records.ts'
 import type { TargetParts } from '../engine/steps.ts'
-import { passTarget } from '../engine/target-pass.ts'
+import { passTarget, pausedReason, waitingDependents } from '../engine/target-pass.ts'
 import { createTracker } from '../engine/tracker.ts'
 import { sleep } from '../engine/wait.ts'
 import { createWorkQueue } from '../engine/work-queue.ts'
 import type { Deployment } from '../rollout/deployment.ts'
-import { explain } from '../rollout/error.ts'
+import { explain, TowlineError } from '../rollout/error.ts'
+import type { Drift } from '../rollout/observed.ts'
+import type { Problem } from '../spec/spec.ts'
 import type { CommandOptions } from './command.ts'
 import { type Print, printProblems } from './print.ts'
 import { openWorkspace, type Workspace } from './workspace.ts'
@@ -25,34 +27,41 @@ export async function apply(options: CommandOptions): Promise<number> {
 }
 
 async function applyWorkspace(workspace: Workspace, { print, signal, log }: CommandOptions): Promise<number> {
-  const { store, config, repo, tree, commit } = workspace
+  const { store, config } = workspace
   const failures: string[] = []
   const watch = watchHosts(workspace.hosts.values(), { onConnected: () => {}, onEvent: () => {}, log })
   const parts: TargetParts = {
     ...workspace,
     tracker: createTracker({ pollMs: config.schedule.pollMs, watch }),
-    onChange: (key) => void show(key),
+    onChange: (key) => {
+      printing = printing.then(() => show(key))
+    },
     log,
   }
   const shown = new Map<string, string>()
+  let printing = Promise.resolve()
   const queue = createWorkQueue({
     total: config.limits.total,
     perGroup: config.limits.perHost,
     groupOf: (key) => key.slice(key.indexOf('@') + 1),
     run: async (key) => {
       const next = await passTarget(parts, key, { holder: `cli-${process.pid}`, signal })
+      const healing = (await store.readTarget(key))?.healing
+      if (healing && healing.failureCount > 0) throw healingFailed(healing.lastDrift)
       if (next) queue.add(key, next)
+      else for (const dependent of await waitingDependents(store, key)) queue.add(dependent)
     },
     onError: (key, error) => {
-      const { reason, hint } = explain(error)
       failures.push(key)
-      print.error(`${key}: ${reason}\n${hint}`)
+      if (signal.aborted) return
+      const { reason, hint } = explain(error)
+      print.error([`${key}: ${reason}`, hint].filter(Boolean).join('\n'))
     },
   })
 
   async function show(key: string) {
     const record = await store.readTarget(key)
-    for (const drift of record?.healing?.lastHealedAt ? record.healing.lastDrift : []) {
+    for (const drift of record?.healing?.failureCount === 0 ? record.healing.lastDrift : []) {
       const { subject, field, expected, found } = drift
       print.line(
         `${print.style('bold', key)} healed: ${subject}: ${field} was ${found}, is ${expected} again`,
@@ -70,10 +79,13 @@ async function applyWorkspace(workspace: Workspace, { print, signal, log }: Comm
   }
 
   try {
-    const problems = await queueWork(workspace, { commit, tree, repo, signal, add: queue.add })
+    const { keys, problems, paused } = await queueWork(workspace, signal)
     printProblems(print, problems)
-    print.value({ problems })
+    for (const { target, reason } of paused) print.line(`${print.style('bold', target)} paused: ${reason}`)
+    print.value({ problems, paused })
+    for (const key of keys) queue.add(key)
     while (queue.size().waiting + queue.size().running > 0) await sleep(settleLookMs, signal)
+    await printing
     const records = await wantedTargets(workspace)
     const standing = records.filter(isApplied)
     print.line(`${standing.length} of ${records.length} targets stand as the folder says.`)
@@ -82,41 +94,57 @@ async function applyWorkspace(workspace: Workspace, { print, signal, log }: Comm
   } finally {
     await queue.stop()
     await watch.stop()
+    await printing
   }
 }
 
-/** A person who applies asks for it now: what failed before is tried again, what stands is checked for drift. */
+/**
+ * Stores what is to be done and returns the targets to look at. A person who applies asks for it now: what failed
+ * before is tried again, what stands is checked for drift. No target may be looked at before all are stored, or one
+ * would take the old failure of its dependency for the new one.
+ */
 async function queueWork(
-  { store, specs, siteServer, config }: Workspace,
-  input: {
-    repo: string
-    commit: string
-    tree: Workspace['tree']
-    signal: AbortSignal
-    add: (key: string) => void
-  },
-) {
-  const { repo, commit, tree, signal } = input
+  workspace: Workspace,
+  signal: AbortSignal,
+): Promise<{ keys: string[]; problems: Problem[]; paused: Revision['pausedTargets'] }> {
+  const { store, specs, siteServer, config, repo, commit, tree } = workspace
   const mirror: Mirror = { ...tree, probe: async () => commit, fetch: async () => commit }
   const parts = {
     store,
     specs,
     siteServer,
     deadlineMs: config.limits.deadlineMs,
-    onWish: input.add,
+    onWish: () => {},
     onRevision: () => {},
   }
   await passRepo(parts, { repo, branch: 'folder', mirror }, { force: true, signal })
-  for (const record of await store.listTargets()) {
-    if (record.target.repo !== repo || record.desired === null) continue
+  const wanted = await wantedTargets(workspace)
+  for (const record of wanted) {
+    await store.updateTarget(record.key, (stored) => ({ ...(stored ?? record), healing: null }))
     if (!isApplied(record)) await queueRerun(parts, record.key, { commit, trigger: 'cli' })
-    input.add(record.key)
   }
-  return (await store.readRepo(repo))?.revisions.at(-1)?.problems ?? []
+  const revision = (await store.readRepo(repo))?.revisions.at(-1)
+  return {
+    keys: wanted.map(({ key }) => key),
+    problems: revision?.problems ?? [],
+    paused: revision?.pausedTargets ?? [],
+  }
 }
 
+/** What the folder wants now; a paused app is left as it is. */
 async function wantedTargets({ store, repo }: Workspace): Promise<TargetRecord[]> {
-  return (await store.listTargets()).filter(({ target, desired }) => target.repo === repo && desired !== null)
+  return (await store.listTargets()).filter(
+    ({ target, desired }) =>
+      target.repo === repo && desired !== null && pausedReason(desired.spec.spec.paused, Date.now()) === null,
+  )
+}
+
+function healingFailed(drift: Drift[]): TowlineError {
+  const subjects = drift.map(({ subject, field, found }) => `${subject}: ${field} is ${found}`).join('; ')
+  return new TowlineError(`could not be healed (${subjects})`, {
+    fault: 'operator',
+    hint: 'Run it again with LOG_LEVEL=error to see what the host answered.',
+  })
 }
 
 function describe(print: Print, { target, phase, progress, message, result }: Deployment): string {

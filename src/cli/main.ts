@@ -6,7 +6,7 @@ import { explain, TowlineError } from '../rollout/error.ts'
 import { apply } from './apply.ts'
 import type { CommandOptions } from './command.ts'
 import { plan } from './plan.ts'
-import { createPrint } from './print.ts'
+import { createPrint, type Output } from './print.ts'
 import { validate } from './validate.ts'
 
 const verbs: Record<string, (options: CommandOptions) => Promise<number>> = { validate, plan, apply }
@@ -26,7 +26,7 @@ export async function runCommand(
   options: {
     variables: Record<string, string | undefined>
     signal: AbortSignal
-    streams: Pick<NodeJS.Process, 'stdout' | 'stderr'>
+    streams: { stdout: Output; stderr: Output }
   },
 ): Promise<number> {
   const { stdout, stderr } = options.streams

@@ -11,7 +11,8 @@ export type Print = {
   style(style: 'green' | 'red' | 'yellow' | 'dim' | 'bold', text: string): string
 }
 
-type Output = Pick<NodeJS.WriteStream, 'write' | 'isTTY'>
+/** As much of a stream as a command needs. */
+export type Output = { write(text: string): unknown; isTTY?: boolean }
 
 /** Colours only on a terminal. With `json` only values reach the output; errors go to the error stream either way. */
 export function createPrint(options: { json: boolean; output: Output; errors: Output }): Print {

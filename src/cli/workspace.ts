@@ -49,9 +49,14 @@ export async function openWorkspace(options: CommandOptions): Promise<Workspace>
     store,
     hosts: await openHosts(folder.config, store.owner),
     siteServer: folder.config.images.site,
+    // A folder holds one commit. Files an older one asked for are the same as long as git's id of them is.
     files: {
-      treeOid: (_repo, commit, path, signal) => folder.tree.treeOid(commit, path, { signal }),
-      read: (_repo, source, signal) => readSourceFiles(source, { tree: folder.tree, signal }),
+      treeOid: (_repo, _commit, path, signal) => folder.tree.treeOid(folder.commit, path, { signal }),
+      read: (_repo, source, signal) =>
+        readSourceFiles(source.kind === 'folder' ? { ...source, commit: folder.commit } : source, {
+          tree: folder.tree,
+          signal,
+        }),
     },
     close: () => store.close(),
   }

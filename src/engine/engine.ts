@@ -13,7 +13,7 @@ import { singleFlight } from './single-flight.ts'
 import type { SpecReader } from './spec-reader.ts'
 import type { TargetParts } from './steps.ts'
 import { type HostSweep, sweepHost } from './sweep.ts'
-import { passTarget, pausedReason } from './target-pass.ts'
+import { passTarget, pausedReason, waitingDependents } from './target-pass.ts'
 import { createTracker } from './tracker.ts'
 import { createWorkQueue } from './work-queue.ts'
 
@@ -94,7 +94,7 @@ export function createEngine(parts: EngineParts): Engine {
       const signal = AbortSignal.any([shutdown.signal, wait.signal])
       const next = await passTarget(targetParts, key, { holder, signal })
       if (next) queue.add(key, next)
-      await wakeDependents(key)
+      for (const dependent of await waitingDependents(store, key)) queue.add(dependent)
     } finally {
       waits.delete(key)
     }
@@ -115,15 +115,6 @@ export function createEngine(parts: EngineParts): Engine {
       waits.get(key)?.abort(new TowlineError(`a newer revision of ${key} took over`, { fault: 'cancelled' }))
     }
     queue.add(key, { priority: 'user' })
-  }
-
-  async function wakeDependents(key: string) {
-    const record = await store.readTarget(key)
-    if (!record || openCount(record) > 0) return
-    for (const other of await store.listTargets()) {
-      const waitsForIt = other.desired?.spec.spec.dependsOn.includes(record.target.app)
-      if (waitsForIt && other.target.repo === record.target.repo && openCount(other) > 0) queue.add(other.key)
-    }
   }
 
   function onEvent({ host, repo, app, preview, action }: HostEvent) {

@@ -119,8 +119,7 @@ async function act(parts: TargetParts, work: TargetWork): Promise<NextLook> {
 
 /** A deployment observes for itself; only healing needs the view now. */
 async function lookIfIdle(parts: TargetParts, work: TargetWork): Promise<TargetView> {
-  const open = work.record.deployments.some(({ result }) => result === null)
-  return open ? { containers: [], site: null } : observeTarget(parts, work)
+  return hasOpen(work.record) ? { containers: [], site: null } : observeTarget(parts, work)
 }
 
 async function write(
@@ -203,6 +202,23 @@ async function readDependencies(
   const failed = unmet.filter(({ deployments }) => deployments.at(-1)?.result?.kind === 'failed')
   const names = (records: TargetRecord[]) => [...new Set(records.map((other) => other.target.app))]
   return { waitingFor: names(unmet), failedDependencies: names(failed) }
+}
+
+/** Targets with an open deployment that may go on now that this one has come to rest. */
+export async function waitingDependents(store: TargetParts['store'], key: string): Promise<string[]> {
+  const record = await store.readTarget(key)
+  if (!record || hasOpen(record)) return []
+  const { repo, app } = record.target
+  return (await store.listTargets())
+    .filter(
+      (other) =>
+        other.target.repo === repo && other.desired?.spec.spec.dependsOn.includes(app) && hasOpen(other),
+    )
+    .map((other) => other.key)
+}
+
+function hasOpen({ deployments }: TargetRecord): boolean {
+  return deployments.some(({ result }) => result === null)
 }
 
 function unknownTarget(key: string): never {
