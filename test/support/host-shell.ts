@@ -2,7 +2,11 @@ import { text } from 'node:stream/consumers'
 import type { Town } from './town.ts'
 
 /** Runs a script in a container, as an operator would with `docker exec`. Resolves to what it printed. */
-export async function runIn({ docker }: Town, container: string, script: string): Promise<string> {
+export async function runIn(
+  { docker }: Pick<Town, 'docker'>,
+  container: string,
+  script: string,
+): Promise<string> {
   const exec = await docker.getContainer(container).exec({
     Cmd: ['sh', '-euc', script],
     AttachStdout: true,

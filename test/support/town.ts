@@ -231,7 +231,7 @@ function end(child: ChildProcess, signal: NodeJS.Signals): Promise<number | null
 }
 
 /** Towns may share an engine: each takes away what its own installation made. */
-async function removeOwned(docker: Docker, owner: string): Promise<void> {
+export async function removeOwned(docker: Docker, owner: string): Promise<void> {
   const filters = { label: [`towline.owner=${owner}`] }
   const containers = await docker.listContainers({ all: true, filters })
   await Promise.all(containers.map(({ Id }) => docker.getContainer(Id).remove({ force: true, v: true })))
