@@ -1,172 +1,174 @@
-import { beforeEach, expect, test } from 'vitest'
-import { maxFileBytes } from '../spec/source-document.ts'
-import { type ConfigRepo, configRepo, serviceYaml, siteYaml } from './config-repo.fixture.ts'
-import type { FileTree } from './ports.ts'
-import { createSpecReader, type ReadSpecs, type SpecReader } from './spec-reader.ts'
+import { createHash } from 'node:crypto'
+import { expect, test } from 'vitest'
+import { TowlineError } from '../rollout/error.ts'
+import type { FileTree, TreeEntry } from './ports.ts'
+import { createSpecReader } from './spec-reader.ts'
 
 const { signal } = new AbortController()
-let reader: SpecReader
+const repo = 'acme/config'
+const commit = 'c0ffee'
+const service = 'apiVersion: towline/v1\nkind: Service\nname: shop\nimage: nginx:1.27\n'
+const site = 'apiVersion: towline/v1\nkind: Site\nname: docs\nsource: {files: sites/docs}\nports: ["80"]\n'
 
-beforeEach(() => {
-  reader = createSpecReader({ hosts: ['web-1'], bindMounts: [] })
-})
-
-async function read(repo: ConfigRepo, { name = 'acme/config', tree = repo.mirror as FileTree } = {}) {
-  const commit = (await repo.mirror.probe({ signal })) ?? ''
-  return reader.read({ repo: name, commit, tree, signal })
+function oid(text: string): string {
+  return createHash('sha256').update(text).digest('hex')
 }
 
-const names = ({ specs }: ReadSpecs) => specs.map(({ located }) => located.spec.name)
-
-test('every spec below apps/ is read, and no other file', async () => {
-  const repo = configRepo({
-    'apps/shop.yaml': serviceYaml('shop', 'shop:1'),
-    'apps/team/blog.yml': serviceYaml('blog', 'blog:1'),
-    'README.md': 'hello',
-    'other.yaml': serviceYaml('other', 'other:1'),
-  })
-  const found = await read(repo)
-  expect(names(found)).toEqual(['shop', 'blog'])
-  expect(found).toMatchObject({ problems: [], fileCount: 2 })
-  expect(repo.reads).toEqual(['apps/shop.yaml', 'apps/team/blog.yml'])
-})
-
-test('a file that did not change is not read again', async () => {
-  const repo = configRepo({
-    'apps/shop.yaml': serviceYaml('shop', 'shop:1'),
-    'apps/blog.yaml': serviceYaml('blog', 'blog:1'),
-  })
-  await read(repo)
-  repo.reads.length = 0
-  repo.commit({ 'apps/shop.yaml': serviceYaml('shop', 'shop:2'), 'README.md': 'hello' })
-  const found = await read(repo)
-  expect(repo.reads).toEqual(['apps/shop.yaml'])
-  expect(found.specs.map(({ located: { spec } }) => spec)).toMatchObject([
-    { name: 'blog', image: 'blog:1' },
-    { name: 'shop', image: 'shop:2' },
-  ])
-})
-
-test('a file that was moved is named by its new path', async () => {
-  const repo = configRepo({ 'apps/shop.yaml': 'kind: Nothing\n' })
-  await read(repo)
-  repo.commit({ 'apps/shop.yaml': null, 'apps/moved.yaml': 'kind: Nothing\n' })
-  expect((await read(repo)).problems.map(({ path }) => path)).toEqual(['apps/moved.yaml'])
-})
-
-test('two repos do not share what was read', async () => {
-  const [one, other] = [
-    configRepo({ 'apps/shop.yaml': serviceYaml('shop', 'shop:1') }),
-    configRepo({ 'apps/shop.yaml': serviceYaml('shop', 'shop:2') }),
-  ]
-  await read(one)
-  await read(other, { name: 'acme/other' })
-  one.reads.length = 0
-  await read(one)
-  expect(one.reads).toEqual([])
-})
-
-test('a broken spec is a problem at its place, and keeps no other spec from being read', async () => {
-  const repo = configRepo({
-    'apps/bad.yaml': serviceYaml('bad', 'bad:1', 'ports: ["80:90:x"]\n'),
-    'apps/shop.yaml': serviceYaml('shop', 'shop:1'),
-  })
-  const found = await read(repo)
-  expect(names(found)).toEqual(['shop'])
-  expect(found.problems).toMatchObject([{ path: 'apps/bad.yaml', line: 5 }])
-})
-
-test('a Site names the folder of its files by its content, so that only a change there is a new wish', async () => {
-  const repo = configRepo({
-    'apps/docs.yaml': siteYaml('docs', 'sites/docs'),
-    'sites/docs/index.html': 'one',
-  })
-  const [first] = (await read(repo)).specs
-  repo.commit({ 'sites/other/index.html': 'other' })
-  const [same] = (await read(repo)).specs
-  repo.commit({ 'sites/docs/index.html': 'two' })
-  const [changed] = (await read(repo)).specs
-  expect(first?.filesOid).toEqual(expect.any(String))
-  expect(same?.filesOid).toBe(first?.filesOid)
-  expect(changed?.filesOid).not.toBe(first?.filesOid)
-})
-
-test('a Site whose folder does not exist is a problem at the line that names it', async () => {
-  const repo = configRepo({ 'apps/docs.yaml': siteYaml('docs', 'sites/dosc') })
-  const found = await read(repo)
-  expect(found.specs).toEqual([])
-  expect(found.problems).toMatchObject([
-    {
-      path: 'apps/docs.yaml',
-      line: 4,
-      message: '/source/files: there is no folder "sites/dosc" in the config repo',
+/** Files of a config repo by path; `reads` counts how often content was asked for. */
+function tree(files: Record<string, string>, kinds: Record<string, TreeEntry['kind']> = {}) {
+  const reads: string[] = []
+  const contents = new Map(Object.values(files).map((text) => [oid(text), text]))
+  const found: FileTree & { reads: string[] } = {
+    reads,
+    list: async () =>
+      Object.entries(files).map(([path, text]) => ({ path, oid: oid(text), kind: kinds[path] ?? 'file' })),
+    treeOid: async (_commit, path) => {
+      const inside = Object.entries(files).filter(([name]) => name.startsWith(`${path}/`))
+      return inside.length > 0 ? oid(JSON.stringify(inside)) : null
     },
-  ])
-})
-
-test('towline.yaml decides where specs are and which host is the default', async () => {
-  reader = createSpecReader({ hosts: ['web-1', 'web-2'], bindMounts: [] })
-  const repo = configRepo({
-    'towline.yaml':
-      'apiVersion: towline/v1\nkind: Towline\nspecs: ["deploy/*.yaml"]\ndefaults: { hosts: [web-2] }\n',
-    'deploy/shop.yaml': serviceYaml('shop', 'shop:1'),
-    'apps/blog.yaml': serviceYaml('blog', 'blog:1'),
-  })
-  const found = await read(repo)
-  expect(found.problems).toEqual([])
-  expect(found.specs.map(({ located: { spec } }) => [spec.name, spec.hosts])).toEqual([['shop', ['web-2']]])
-})
-
-test('while towline.yaml is broken no spec counts, because it could mean anything', async () => {
-  const repo = configRepo({
-    'towline.yaml': 'apiVersion: towline/v1\nkind: Towline\nspec: [deploy]\n',
-    'apps/shop.yaml': serviceYaml('shop', 'shop:1'),
-  })
-  const found = await read(repo)
-  expect(found.specs).toEqual([])
-  expect(found.problems).toMatchObject([{ path: 'towline.yaml', line: 3 }])
-})
-
-test('a link, a submodule, a file too large and one that is not UTF-8 are problems of their own', async () => {
-  const kinds = { 'apps/link.yaml': 'link', 'apps/module.yaml': 'submodule' } as const
-  const repo = configRepo({
-    'apps/link.yaml': '../secret',
-    'apps/module.yaml': 'c0ffee',
-    'apps/large.yaml': 'x'.repeat(maxFileBytes + 1),
-    'apps/latin.yaml': 'latin',
-    'apps/shop.yaml': serviceYaml('shop', 'shop:1'),
-  })
-  const tree: FileTree = {
-    ...repo.mirror,
-    list: async (commit, options) =>
-      (await repo.mirror.list(commit, options)).map((entry) => ({
-        ...entry,
-        kind: Object.entries(kinds).find(([path]) => path === entry.path)?.[1] ?? entry.kind,
-      })),
-    read: async (oid, options) => {
-      const bytes = await repo.mirror.read(oid, options)
-      return repo.reads.at(-1) === 'apps/latin.yaml' ? Uint8Array.of(0xe4, 0xf6) : bytes
+    read: async (id) => {
+      const text = contents.get(id) ?? ''
+      reads.push(text)
+      return Buffer.from(text)
     },
   }
-  const found = await read(repo, { tree })
-  expect(names(found)).toEqual(['shop'])
-  expect(found.problems.map(({ path, line, message }) => [path, line, message])).toEqual([
-    ['apps/large.yaml', 1, `the file has more than ${maxFileBytes} bytes`],
-    ['apps/latin.yaml', expect.any(Number), expect.stringContaining('UTF-8')],
-    ['apps/link.yaml', 1, 'a symbolic link stands where a file is expected'],
-    ['apps/module.yaml', 1, 'a submodule stands where a file is expected'],
-  ])
-  expect(repo.reads).not.toContain('apps/link.yaml')
+  return found
+}
+
+function reader() {
+  return createSpecReader({ hosts: ['web-1'], bindMounts: [] })
+}
+
+async function read(files: Parameters<typeof tree>[0], kinds?: Parameters<typeof tree>[1]) {
+  const { specs, problems, fileCount } = await reader().read({
+    repo,
+    commit,
+    tree: tree(files, kinds),
+    signal,
+  })
+  return {
+    specs: specs.map(({ located, filesOid }) => [located.spec.name, filesOid]),
+    problems: problems.map(
+      ({ path, line, column, message, hint }) => `${path}:${line}:${column} ${message} | ${hint}`,
+    ),
+    fileCount,
+  }
+}
+
+test('specs are read, and a Site with the id of its folder', async () => {
+  const files = { 'apps/shop.yaml': service, 'apps/docs.yml': site, 'sites/docs/index.html': 'hello' }
+  expect(await read(files)).toEqual({
+    specs: [
+      ['shop', null],
+      ['docs', oid(JSON.stringify([['sites/docs/index.html', 'hello']]))],
+    ],
+    problems: [],
+    fileCount: 2,
+  })
 })
 
-test('a mirror that cannot be read is an error, not a repo without specs', async () => {
-  const repo = configRepo({ 'apps/shop.yaml': serviceYaml('shop', 'shop:1') })
-  const away = new Error('the pack file is gone')
-  const tree: FileTree = {
-    ...repo.mirror,
-    read: async () => {
-      throw away
-    },
+test('files beside the specs are not even opened', async () => {
+  const files = tree({ 'apps/shop.yaml': service, 'README.md': 'read me', 'other/b.yaml': 'x: [' })
+  await reader().read({ repo, commit, tree: files, signal })
+  expect(files.reads).toEqual([service])
+})
+
+test('a file that did not change is not read again; one that did is', async () => {
+  const specs = reader()
+  const before = tree({ 'apps/shop.yaml': service, 'apps/db.yaml': service.replace('shop', 'db') })
+  const first = await specs.read({ repo, commit, tree: before, signal })
+  const changed = service.replace('1.27', '1.28')
+  const after = tree({ 'apps/shop.yaml': changed, 'apps/db.yaml': service.replace('shop', 'db') })
+  const second = await specs.read({ repo, commit: 'beef', tree: after, signal })
+  expect(after.reads).toEqual([changed])
+  const hashes = (found: typeof first) => found.specs.map(({ located }) => located.hash)
+  expect(hashes(second)[0]).not.toBe(hashes(first)[0])
+  expect(hashes(second)[1]).toBe(hashes(first)[1])
+})
+
+test('a file that moved is reported at its new path', async () => {
+  const specs = reader()
+  const broken = service.replace('image', 'imgae')
+  await specs.read({ repo, commit, tree: tree({ 'apps/a.yaml': broken }), signal })
+  const { problems } = await specs.read({ repo, commit, tree: tree({ 'apps/b.yaml': broken }), signal })
+  expect(problems.map(({ path }) => path)).toContain('apps/b.yaml')
+  expect(problems.map(({ path }) => path)).not.toContain('apps/a.yaml')
+})
+
+test('a broken spec is reported and leaves the others', async () => {
+  const found = await read({ 'apps/a.yaml': 'name: [', 'apps/shop.yaml': service })
+  expect(found.specs).toEqual([['shop', null]])
+  expect(found.problems[0]).toMatch(/^apps\/a\.yaml:1:/)
+})
+
+test('a folder that does not exist is reported where the spec names it', async () => {
+  expect(await read({ 'apps/docs.yaml': site })).toEqual({
+    specs: [],
+    problems: [
+      'apps/docs.yaml:4:17 /source/files: there is no folder "sites/docs" in the config repo | ' +
+        'Name a folder of this repo, from its root, such as sites/docs',
+    ],
+    fileCount: 1,
+  })
+})
+
+test('a folder git refuses for what is in it counts as missing; a git that fails is not taken for that', async () => {
+  const failing = (fault: 'input' | 'temporary'): FileTree => ({
+    ...tree({ 'apps/docs.yaml': site }),
+    treeOid: () => Promise.reject(new TowlineError('no', { fault })),
+  })
+  const found = await reader().read({ repo, commit, tree: failing('input'), signal })
+  expect(found.problems.map(({ message }) => message)).toEqual([
+    '/source/files: there is no folder "sites/docs" in the config repo',
+  ])
+  const read = reader().read({ repo, commit, tree: failing('temporary'), signal })
+  await expect(read).rejects.toMatchObject({ fault: 'temporary' })
+})
+
+test.each([
+  ['link', 'a symbolic link stands where a file is expected'],
+  ['submodule', 'a submodule stands where a file is expected'],
+] as const)('a %s in place of a spec is refused', async (kind, message) => {
+  const { problems } = await read({ 'apps/shop.yaml': service }, { 'apps/shop.yaml': kind })
+  expect(problems).toEqual([`apps/shop.yaml:1:1 ${message} | Put the file itself here`])
+})
+
+test('an executable spec is a spec', async () => {
+  const { specs } = await read({ 'apps/shop.yaml': service }, { 'apps/shop.yaml': 'executable' })
+  expect(specs).toEqual([['shop', null]])
+})
+
+test('a file that is too large is a problem of the repo; a disk that fails is none', async () => {
+  const failing = (fault: 'input' | 'operator'): FileTree => ({
+    ...tree({ 'apps/shop.yaml': service }),
+    read: () => Promise.reject(new TowlineError('it has 9 MB', { fault, hint: 'Make it smaller' })),
+  })
+  const { problems } = await reader().read({ repo, commit, tree: failing('input'), signal })
+  expect(problems).toMatchObject([
+    { path: 'apps/shop.yaml', message: 'it has 9 MB', hint: 'Make it smaller' },
+  ])
+  const read = reader().read({ repo, commit, tree: failing('operator'), signal })
+  await expect(read).rejects.toMatchObject({ fault: 'operator' })
+})
+
+test('towline.yaml says where specs are', async () => {
+  const files = {
+    'towline.yaml': 'specs: ["deploy/*.yaml"]\n',
+    'deploy/shop.yaml': service,
+    'apps/b.yaml': '[',
   }
-  await expect(read(repo, { tree })).rejects.toBe(away)
+  expect(await read(files)).toEqual({ specs: [['shop', null]], problems: [], fileCount: 1 })
+})
+
+test('while towline.yaml cannot be read no spec counts: it could mean anything', async () => {
+  const found = await read({ 'towline.yaml': 'specs: 3\n', 'apps/shop.yaml': service })
+  expect(found.specs).toEqual([])
+  expect(found.problems.map((line) => line.split(':')[0])).toEqual(['towline.yaml'])
+  const link = await read({ 'towline.yaml': 'x', 'apps/shop.yaml': service }, { 'towline.yaml': 'link' })
+  expect(link.specs).toEqual([])
+  expect(link.problems).toHaveLength(1)
+})
+
+test('a repo without specs has none, and no problem', async () => {
+  expect(await read({ 'README.md': 'hello' })).toEqual({ specs: [], problems: [], fileCount: 0 })
 })
