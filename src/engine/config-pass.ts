@@ -58,11 +58,8 @@ export async function passRepo(
   }
   const targets = new Map((await parts.store.listTargets()).map((target) => [target.key, target]))
   const wishes = compareWishes(parts, { repo, commit, specs: read.specs, targets })
-  const known = record?.revisions.find((revision) => revision.commit === commit)
-  if (!known || wishes.changed.length > 0 || options.force) {
-    // The revision is stored before its deployments: a crash in between repeats this pass and completes it.
-    await storeRevision(parts, { repo, branch, commit, wishes, problems: read.problems })
-  }
+  // The revision is stored before its deployments: a crash in between repeats this pass and completes it.
+  await storeRevision(parts, { repo, branch, commit, wishes, problems: read.problems })
   for (const { key, target, desired, deploymentId } of dependenciesFirst(wishes.changed)) {
     await parts.store.updateTarget(key, (stored) =>
       wish(stored ?? newTarget(key, target), {

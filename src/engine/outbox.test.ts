@@ -1,13 +1,12 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import type { CheckRun } from '../report/check-run.ts'
-import type { DeploymentEvent } from '../rollout/deployment.ts'
 import { TowlineError } from '../rollout/error.ts'
 import { newReport } from './config-pass.ts'
 import { recordLog } from './log.fixture.ts'
 import { memoryStore } from './memory-store.fixture.ts'
 import { createOutbox } from './outbox.ts'
 import type { GitHub, Store } from './ports.ts'
-import { advanceStored, queued, recordOf, revisionOf } from './records.fixture.ts'
+import { advanceStored, failure, queued, recordOf, revisionOf } from './records.fixture.ts'
 import type { RepoRecord } from './records.ts'
 
 beforeEach(() => void vi.useFakeTimers())
@@ -16,14 +15,6 @@ afterEach(() => void vi.useRealTimers())
 const elapse = (ms: number) => vi.advanceTimersByTimeAsync(ms)
 const repo = 'acme/config'
 const shop = queued('shop')
-const failed: DeploymentEvent = {
-  type: 'failed',
-  fault: 'rejected',
-  reason: 'it is gone',
-  hint: '',
-  logTail: [],
-  previous: '',
-}
 
 type Call = 'create' | 'update' | 'find'
 
@@ -149,7 +140,7 @@ describe('one check run', () => {
       await elapse(1_000)
     }
     expect(calls).toHaveLength(11)
-    await advanceStored(store, shop, failed)
+    await advanceStored(store, shop, failure())
     outbox.markTarget(shop.target)
     await elapse(60_000)
     expect(calls).toHaveLength(12)
@@ -379,7 +370,7 @@ describe('the run over all', () => {
     outbox.markRepo(repo)
     await elapse(0)
     expect(runs).toMatchObject([{ name: 'towline / deploy', status: 'in_progress' }])
-    await advanceStored(store, blog, failed)
+    await advanceStored(store, blog, failure())
     outbox.markRepo(repo)
     await elapse(1_000)
     expect(runs).toMatchObject([{ status: 'completed', conclusion: 'failure', title: '1 active, 1 failed' }])

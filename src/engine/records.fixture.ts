@@ -57,6 +57,11 @@ export function revisionOf(
   }
 }
 
+/** The end of a deployment whose release proved bad. */
+export function failure(): DeploymentEvent {
+  return { type: 'failed', fault: 'rejected', reason: 'it is gone', hint: '', logTail: [], previous: '' }
+}
+
 /** Stores events of one deployment, as its worker does. */
 export async function advanceStored(
   store: Store,
