@@ -231,7 +231,6 @@ const healingActions = new Set([
   'rename',
   'update',
   'disconnect',
-  'health_status: unhealthy',
 ])
 
 const passRetryMs = 10_000
