@@ -1,5 +1,6 @@
 // Makes a fresh clone runnable: installs the packages of package-lock.json, among them the Node.js the project pins.
-// Plain JavaScript, because this is the one file that runs on whatever Node.js the system has.
+// Plain JavaScript, because this is the one file that runs on whatever Node.js the system has. `hash -r` after it makes
+// the shell forget where it found that one.
 import { spawnSync } from 'node:child_process'
 import { statSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
