@@ -114,7 +114,7 @@ function refuseAddress(error: unknown): never {
 function openMirrors(parts: {
   environment: Environment
   gitUrl: string
-  token: (repo: string, options: { signal: AbortSignal }) => Promise<string>
+  token: (repo: string, options: { signal: AbortSignal; renew?: boolean }) => Promise<string>
   store: Store
 }) {
   type Open = Mirror & { close(): Promise<void> }

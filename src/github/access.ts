@@ -1,7 +1,7 @@
 import type { Probot } from 'probot'
 import type { RepoAccess } from '../engine/ports.ts'
 import { TowlineError } from '../rollout/error.ts'
-import { callGitHub } from './error.ts'
+import { callGitHub, statusOf } from './error.ts'
 
 export type Octokit = Awaited<ReturnType<Probot['auth']>>
 
@@ -9,8 +9,11 @@ export type Octokit = Awaited<ReturnType<Probot['auth']>>
 export type Access = {
   /** A client that acts as the installation on this repo. */
   octokit(repo: string, options: { signal: AbortSignal }): Promise<Octokit>
-  /** A token that may read this repo, for git. Cached by the App's auth until shortly before it expires. */
-  token(repo: string, options: { signal: AbortSignal }): Promise<string>
+  /**
+   * A token that may read this repo, for git. Cached by the App's auth until shortly before it expires; `renew` asks for
+   * a new one, where the cached one was refused.
+   */
+  token(repo: string, options: { signal: AbortSignal; renew?: boolean }): Promise<string>
   repos(options: { signal: AbortSignal }): Promise<RepoAccess[]>
 }
 
@@ -24,8 +27,9 @@ export function createAccess(
 
   /** One client for each installation, because making one costs more than a request. It renews its token itself. */
   function clientOf(installationId: number): Promise<Octokit> {
-    const client = clients.get(installationId) ?? probot.auth(installationId)
+    const client = clients.get(installationId) ?? probot.auth(installationId).then(renewRefusedToken)
     clients.set(installationId, client)
+    client.catch(() => clients.delete(installationId))
     return client
   }
 
@@ -77,10 +81,10 @@ export function createAccess(
 
   return {
     octokit,
-    async token(repo, { signal }) {
+    async token(repo, { signal, renew = false }) {
       const client = await octokit(repo, { signal })
       const auth = await callGitHub(`give a token for ${repo}`, signal, () =>
-        client.auth({ type: 'installation' }),
+        client.auth({ type: 'installation', refresh: renew }),
       )
       if (typeof auth === 'object' && auth !== null && 'token' in auth && typeof auth.token === 'string')
         return auth.token
@@ -91,6 +95,24 @@ export function createAccess(
       return Promise.all(configured.map((each) => configuredRepo(each, signal)))
     },
   }
+}
+
+/**
+ * A token can end before its hour: revoked, or by a clock that is wrong. GitHub has done nothing where it answers 401,
+ * so the request is sent once more with a new token.
+ */
+function renewRefusedToken(client: Octokit): Octokit {
+  client.hook.wrap('request', async (request, options) => {
+    try {
+      return await request(options)
+    } catch (error) {
+      // Requests for a token carry the App's own signature; a new token is no remedy there.
+      if (statusOf(error) !== 401 || options.url.startsWith('/app/')) throw error
+      await client.auth({ type: 'installation', refresh: true })
+      return request(options)
+    }
+  })
+  return client
 }
 
 export function split(repo: string): { owner: string; repo: string } {

@@ -1,6 +1,7 @@
 import type { Logger } from 'pino'
 import { Probot, ProbotOctokit } from 'probot'
 import type { Delivery, DeliveryHint } from '../engine/records.ts'
+import { requestTimeoutMs } from './error.ts'
 
 /** GitHub as an App is told to reach it. Urls have no slash at the end. */
 export type GitHubAddress = { apiUrl: string; gitUrl: string }
@@ -47,6 +48,7 @@ export function createApp(options: {
     secret: options.webhookSecret,
     baseUrl: options.address.apiUrl,
     log: options.log,
+    request: { fetch: fetchInTime },
     // A function, because plain defaults lose against those Probot passes itself.
     Octokit: ProbotOctokit.defaults((given: GivenOptions) => ({
       ...given,
@@ -102,6 +104,13 @@ export function createApp(options: {
 
 /** What Probot gives an Octokit at its birth, as far as it is changed here. */
 type GivenOptions = { auth: { request: { defaults(options: { baseUrl: string }): unknown } } }
+
+/** Every request ends, also those for a token: Octokit makes them itself and passes no signal on. */
+function fetchInTime(input: string, init: RequestInit = {}): Promise<Response> {
+  const deadline = AbortSignal.timeout(requestTimeoutMs)
+  const signal = init.signal ? AbortSignal.any([init.signal, deadline]) : deadline
+  return fetch(input, { ...init, signal })
+}
 
 function refuse(status: 400 | 401, message: string): WebhookAnswer {
   return { status, message }

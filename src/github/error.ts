@@ -1,7 +1,7 @@
 import { TowlineError } from '../rollout/error.ts'
 
 /** Longest time one request to GitHub may take. GitHub itself gives up on a request after 10 s. */
-const requestTimeoutMs = 30_000
+export const requestTimeoutMs = 30_000
 
 /** Runs one call to GitHub under a deadline and says what became of it in our terms. */
 export async function callGitHub<T>(
@@ -24,9 +24,19 @@ type RequestFailure = {
   response?: { headers?: Record<string, unknown> }
 }
 
+/** The HTTP status GitHub refused a request with; 0 where none came. */
+export function statusOf(error: unknown): number {
+  const { status } = failureOf(error)
+  return typeof status === 'number' ? status : 0
+}
+
+function failureOf(error: unknown): RequestFailure {
+  return typeof error === 'object' && error !== null ? error : {}
+}
+
 function translate(what: string, error: unknown): TowlineError {
-  const failure: RequestFailure = typeof error === 'object' && error !== null ? error : {}
-  const status = typeof failure.status === 'number' ? failure.status : 0
+  const failure = failureOf(error)
+  const status = statusOf(error)
   const said = typeof failure.message === 'string' ? failure.message.slice(0, messageLimit) : ''
   const headers = failure.response?.headers ?? {}
   const fail = (fault: TowlineError['fault'], hint: string, retryAfterMs?: number) =>

@@ -9,28 +9,44 @@ export type TransferFailure =
   | { kind: 'tooLarge'; error: TowlineError }
 
 /**
- * An HTTP client for one git operation. It sends the token from the first request on (git's way costs a 401 first),
+ * An HTTP client for one git operation. `renewToken` gives a new one where the server refuses the first. It sends the token from the first request on (git's way costs a 401 first),
  * follows no redirect (the token goes nowhere else), counts bytes, and makes sure each answer is whole.
  */
-export function gitHttp(options: { repo: string; token: string; signal: AbortSignal; maxBytes: number }): {
+export function gitHttp(options: {
+  repo: string
+  token: string
+  renewToken: () => Promise<string>
+  signal: AbortSignal
+  maxBytes: number
+}): {
   http: HttpClient
   failure(): TransferFailure | null
 } {
-  const authorization = `Basic ${Buffer.from(`x-access-token:${options.token}`).toString('base64')}`
+  let { token } = options
+  let renewed = false
   const transfer: Transfer = { ...options, receivedBytes: 0, failure: null }
   return {
     failure: () => transfer.failure,
     http: {
       async request({ url, method = 'GET', headers = {}, body }) {
         try {
-          const response = await fetch(url, {
-            method,
-            // GitHub serves git by the user agent's first word where a URL lacks `.git`.
-            headers: { ...headers, authorization, 'user-agent': 'git/towline' },
-            redirect: 'manual',
-            signal: options.signal,
-            ...(body === undefined ? {} : { body: await collect(body) }),
-          })
+          const whole = body === undefined ? null : await collect(body)
+          const send = () =>
+            fetch(url, {
+              method,
+              // GitHub serves git by the user agent's first word where a URL lacks `.git`.
+              headers: { ...headers, authorization: basic(token), 'user-agent': 'git/towline' },
+              redirect: 'manual',
+              signal: options.signal,
+              body: whole,
+            })
+          let response = await send()
+          if (response.status === 401 && !renewed) {
+            renewed = true
+            await response.body?.cancel()
+            token = await options.renewToken()
+            response = await send()
+          }
           return {
             url,
             method,
@@ -46,6 +62,10 @@ export function gitHttp(options: { repo: string; token: string; signal: AbortSig
       },
     },
   }
+}
+
+function basic(token: string): string {
+  return `Basic ${Buffer.from(`x-access-token:${token}`).toString('base64')}`
 }
 
 type Transfer = {

@@ -28,8 +28,8 @@ export type MirrorOptions = {
   /** Without credentials. */
   url: string
   branch: string
-  /** A valid installation token. Asked before each call to the server, kept nowhere. */
-  token: (options: { signal: AbortSignal }) => Promise<string>
+  /** A valid installation token. Asked before each call to the server, kept nowhere; `renew` where it was refused. */
+  token: (options: { signal: AbortSignal; renew?: boolean }) => Promise<string>
   limits?: Partial<MirrorLimits>
   /** Deadline of one call to the server. */
   timeoutMs?: number

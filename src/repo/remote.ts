@@ -21,7 +21,7 @@ export type RemoteOptions = {
   repo: string
   url: string
   branch: string
-  token: (options: { signal: AbortSignal }) => Promise<string>
+  token: (options: { signal: AbortSignal; renew?: boolean }) => Promise<string>
   timeoutMs: number
   maxPackBytes: number
 }
@@ -93,7 +93,8 @@ async function call<T>(
   try {
     signal.throwIfAborted()
     const token = await options.token({ signal })
-    const client = gitHttp({ repo: options.repo, token, signal, maxBytes: options.maxPackBytes })
+    const renewToken = () => options.token({ signal, renew: true })
+    const client = gitHttp({ repo: options.repo, token, renewToken, signal, maxBytes: options.maxPackBytes })
     const outcome = await settle(work(client.http))
     const failure = client.failure()
     if (failure !== null) throw transferError(failure, situation)
