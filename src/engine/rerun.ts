@@ -46,7 +46,9 @@ async function rerunTarget(
   const clicked = record?.deployments.find(({ id }) => id === clickedId)
   if (!record || !clicked || clicked.result === null) return null
   const later = record.deployments.slice(record.deployments.indexOf(clicked) + 1)
-  if (later.some((deployment) => deployment.commit === commit)) return null
+  const answer = later.find((deployment) => deployment.commit === commit)
+  // A crash may have come between that attempt and its place in the run over all.
+  if (answer) return answer.id
   if (record.desired?.specHash === clicked.specHash)
     return queueRerun(parts, key, { trigger: 'rerun', commit })
   return answerOutdated(parts, record, clicked)
