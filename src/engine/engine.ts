@@ -51,7 +51,7 @@ export function createEngine(parts: EngineParts): Engine {
   const holder = `${process.pid}-${Date.now()}`
   const waits = new Map<string, AbortController>()
   const access = new Map<string, RepoAccess>()
-  /** Repos whose head this process has read once: a crash may have cut the pass over it short. */
+  /** Repos whose last pass here was whole. Any other's head is read again: a crash or a failure may have cut it short. */
   const read = new Set<string>()
   let lastDeepMs = 0
 
@@ -132,7 +132,9 @@ export function createEngine(parts: EngineParts): Engine {
     const found = access.get(repo)
     if (!found) return log.info({ repo }, 'not a repo Towline works on; its webhook is ignored')
     const mirror = await parts.mirror(found)
-    await passRepo(configParts, { ...found, mirror }, { force, signal })
+    const wasWhole = read.delete(repo)
+    await passRepo(configParts, { ...found, mirror }, { force: force || !wasWhole, signal })
+    read.add(repo)
   }
 
   async function refreshAccess(signal: AbortSignal) {
@@ -169,8 +171,7 @@ export function createEngine(parts: EngineParts): Engine {
     return Promise.all(
       [...access.keys()].map(async (repo) => {
         try {
-          await repos.run(repo, { force: !read.has(repo) || (await pauseEnded(repo)) })
-          read.add(repo)
+          await repos.run(repo, { force: await pauseEnded(repo) })
           return { repo, error: null }
         } catch (error) {
           if (!shutdown.signal.aborted)

@@ -45,7 +45,7 @@ export function modelHost({ name = 'web-1', volume }: { name?: string; volume: s
     },
     async probe(container) {
       const found = model.containers.find((each) => each.name === container)
-      return probe({ state: found?.state ?? 'missing', ...answer(container) })
+      return probe({ state: found?.state ?? 'missing', startedAt: longAgo, ...answer(container) })
     },
     logs: async (container) => [`last words of ${container}`],
   })
@@ -64,6 +64,9 @@ export function modelHost({ name = 'web-1', volume }: { name?: string; volume: s
     },
   }
 }
+
+/** What runs here has settled. */
+const longAgo = '2020-01-01T00:00:00.000Z'
 
 /** What a site's files are read from, for tests. */
 export const modelFiles: TargetParts['files'] = {
