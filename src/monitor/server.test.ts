@@ -103,6 +103,30 @@ test('webhooks need no token: their signature is proof enough', async () => {
   expect(answer.statusCode).toBe(202)
 })
 
+test('a webhook that is refused is logged with its id and without its body', async () => {
+  const logged: unknown[] = []
+  const quiet = () => {}
+  const warn = (fields: object, message: string) => logged.push([fields, message])
+  const server = start({
+    log: { debug: quiet, info: quiet, error: quiet, warn },
+    webhook: async () => ({ status: 401, message: 'the signature does not fit the body' }),
+  })
+  const headers = { 'x-github-delivery': 'guid-1234' }
+  const answer = await server.inject({
+    method: 'POST',
+    url: webhookPath,
+    headers,
+    payload: { secret: 'hidden' },
+  })
+  expect(answer.statusCode).toBe(401)
+  expect(logged).toEqual([
+    [
+      { status: 401, message: 'the signature does not fit the body', delivery: 'guid-1234' },
+      'a webhook was refused',
+    ],
+  ])
+})
+
 test('a webhook may have 25 MB and not a byte more', async () => {
   const seen: number[] = []
   const server = start({
