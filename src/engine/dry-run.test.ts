@@ -2,76 +2,104 @@ import { expect, test } from 'vitest'
 import { TowlineError } from '../rollout/error.ts'
 import { volumeName } from '../rollout/target.ts'
 import { passRepo } from './config-pass.ts'
-import { configRepo, serviceYaml, siteYaml } from './config-repo.fixture.ts'
-import { isApplied, planRepo } from './dry-run.ts'
+import { configRepo, serviceYaml } from './config-repo.fixture.ts'
+import { planRepo } from './dry-run.ts'
 import { recordLog } from './log.fixture.ts'
 import { memoryStore } from './memory-store.fixture.ts'
 import { modelFiles, modelHost } from './model-host.fixture.ts'
+import { advanceStored, failure } from './records.fixture.ts'
 import { createSpecReader } from './spec-reader.ts'
 import { passTarget } from './target-pass.ts'
 import { createTracker } from './tracker.ts'
 
 const repo = 'acme/config'
-const key = 'acme/config:shop@web-1'
+const shopKey = 'acme/config:shop@web-1'
 const { signal } = new AbortController()
-const atOnce = 'deploy: { update_config: { monitor: 0s } }\n'
-const shop = (image = 'shop:1', more = '') => ({
-  'apps/shop.yaml': serviceYaml('shop', image, atOnce + more),
-})
 
-/** A config repo and its host, with what it takes to plan and to apply. */
-function scene(files: Record<string, string> = shop()) {
+/** A config repo, its host, and what the server would work with. */
+function scene(files: Record<string, string>) {
+  const config = configRepo(files)
   const store = memoryStore()
   const docker = modelHost({ volume: volumeName(store.owner) })
-  const config = configRepo(files)
   const parts = {
     store,
-    hosts: new Map([['web-1', docker.host]]),
-    specs: createSpecReader({ hosts: ['web-1'], bindMounts: [] }),
+    hosts: new Map([[docker.host.name, docker.host]]),
+    specs: createSpecReader({ hosts: [docker.host.name], bindMounts: [] }),
+    tracker: createTracker({ pollMs: 1_000, watch: { subscribe: () => () => {} } }),
     files: modelFiles,
     siteServer: { image: 'caddy:2', command: [] },
-    tracker: createTracker({ pollMs: 10, watch: { subscribe: () => () => {} } }),
     onChange: () => {},
     log: recordLog(),
   }
-  const head = async () => (await config.mirror.fetch({ signal })) ?? ''
   return {
+    config,
     store,
     docker,
-    config,
-    plan: async () => planRepo(parts, { repo, commit: await head(), tree: config.mirror, signal }),
-    async apply() {
-      const pass = { ...parts, deadlineMs: 60_000, onWish: () => {}, onRevision: () => {} }
-      await passRepo(pass, { repo, branch: 'main', mirror: config.mirror }, { force: true, signal })
-      await passTarget(parts, key, { holder: 'test', signal })
+    async plan() {
+      const commit = (await config.mirror.probe({ signal })) ?? ''
+      return planRepo(parts, { repo, commit, tree: config.mirror, signal })
+    },
+    /** The repo is read, its wishes are queued. */
+    async push() {
+      const looks = { deadlineMs: 60_000, onWish: () => {}, onRevision: () => {} }
+      const found = { repo, branch: 'main', mirror: config.mirror }
+      await passRepo({ ...parts, ...looks }, found, { force: false, signal })
+    },
+    async deploy(key: string) {
+      await passTarget(parts, key, { holder: 'worker', signal })
+      return (await store.readTarget(key))?.deployments.at(-1)
     },
   }
 }
 
-test('what is new is planned step by step, and nothing is done or stored', async () => {
-  const { plan, store, docker } = scene()
-  const before = docker.model()
-  const { targets, problems } = await plan()
-  expect(problems).toEqual([])
-  expect(targets).toMatchObject([{ target: key, action: 'deploy', reason: 'the spec changed', drift: [] }])
-  expect(targets[0]?.steps.map((step) => step.replace(/towline-[\w-]+/, '…'))).toEqual([
-    'use image shop:1 (containers have to be created)',
-    'ensure network … (containers have to be created)',
-    'create container … (not there yet)',
-    'start container … (created and not running)',
+const shop = (image: string, more = '') => ({ 'apps/shop.yaml': serviceYaml('shop', image, more) })
+
+test('what is planned is what the deployment then does, line for line', async () => {
+  const { plan, push, deploy } = scene(shop('shop:1'))
+  const { targets } = await plan()
+  await push()
+  const deployment = await deploy(shopKey)
+  expect(deployment?.result).toEqual({ kind: 'succeeded' })
+  expect(deployment?.changes.length).toBeGreaterThan(0)
+  expect(targets).toEqual([
+    {
+      target: shopKey,
+      action: 'deploy',
+      reason: 'the spec changed',
+      steps: deployment?.changes,
+      drift: [],
+    },
   ])
-  expect(docker.model()).toBe(before)
-  expect(await store.listTargets()).toEqual([])
 })
 
-test('what was applied and stands is nothing to do', async () => {
-  const { plan, apply, store } = scene()
-  await apply()
-  const [record] = await store.listTargets()
-  expect(record && isApplied(record)).toBe(true)
+test('planning changes neither the host nor the store', async () => {
+  const { plan, push, deploy, config, store, docker } = scene(shop('shop:1'))
+  await plan()
+  expect(await store.listTargets()).toEqual([])
+  expect(await store.listRepos()).toEqual([])
+  await push()
+  await deploy(shopKey)
+  config.commit(shop('shop:2'))
+  const [targets, repos, model, acts] = [
+    await store.listTargets(),
+    await store.listRepos(),
+    docker.model(),
+    [...docker.acts],
+  ]
+  expect((await plan()).targets).toMatchObject([{ action: 'deploy' }])
+  expect(await store.listTargets()).toEqual(targets)
+  expect(await store.listRepos()).toEqual(repos)
+  expect(docker.model()).toEqual(model)
+  expect(docker.acts).toEqual(acts)
+})
+
+test('where all is as the repo says there is nothing to do', async () => {
+  const { plan, push, deploy } = scene(shop('shop:1'))
+  await push()
+  await deploy(shopKey)
   expect((await plan()).targets).toEqual([
     {
-      target: key,
+      target: shopKey,
       action: 'none',
       reason: 'the host is as the applied release says',
       steps: [],
@@ -80,71 +108,56 @@ test('what was applied and stands is nothing to do', async () => {
   ])
 })
 
-test('what drifted is planned to be healed, and the drift is named', async () => {
-  const { plan, apply, docker } = scene()
-  await apply()
-  docker.change((model) => ({ ...model, containers: [] }))
-  expect((await plan()).targets).toMatchObject([
+test('what drifted is named, with the steps that would heal it', async () => {
+  const { plan, push, deploy, docker } = scene(shop('shop:1'))
+  await push()
+  await deploy(shopKey)
+  docker.change((model) => ({
+    ...model,
+    containers: model.containers.map((container) => ({ ...container, state: 'exited' })),
+  }))
+  const { targets } = await plan()
+  expect(targets).toMatchObject([
     {
       action: 'heal',
-      drift: [{ field: 'state', expected: 'running', found: 'missing' }],
+      reason: 'the host drifted from the applied release',
+      drift: [{ field: 'state', expected: 'running', found: 'exited' }],
     },
   ])
+  expect(targets[0]?.steps[0]).toContain('start')
 })
 
-test('a change of the spec is planned against what stands', async () => {
-  const { plan, apply, config } = scene()
-  await apply()
-  config.commit(shop('shop:2'))
-  const [planned] = (await plan()).targets
-  expect(planned?.action).toBe('deploy')
-  expect(planned?.steps.at(-1)).toMatch(/^remove container towline-shop-.*\(not part of the release\)$/)
+test('a target whose last deployment failed is not passed off as deployed', async () => {
+  const { plan, push, store } = scene(shop('shop:1'))
+  await push()
+  const [deployment] = (await store.readTarget(shopKey))?.deployments ?? []
+  expect((await plan()).targets).toMatchObject([{ action: 'deploy', reason: 'a deployment is open' }])
+  if (deployment) await advanceStored(store, deployment, failure())
+  expect((await plan()).targets).toMatchObject([{ action: 'deploy', reason: 'its last deployment failed' }])
 })
 
-test('a pause is said', async () => {
+test('a paused spec is planned as paused, with its reason', async () => {
   const { plan } = scene(shop('shop:1', 'paused: { reason: migration }\n'))
   expect((await plan()).targets).toEqual([
-    { target: key, action: 'paused', reason: 'migration', steps: [], drift: [] },
+    { target: shopKey, action: 'paused', reason: 'migration', steps: [], drift: [] },
   ])
 })
 
-test('what failed is due again', async () => {
-  const { plan, apply, docker } = scene()
-  docker.answer(() => ({ state: 'dead' }))
-  await apply()
-  expect((await plan()).targets).toMatchObject([
-    { action: 'deploy', reason: 'its last deployment failed', steps: [] },
-  ])
-})
-
-test('one target that cannot be planned hides nothing of the others', async () => {
-  const { plan, docker } = scene({ ...shop(), 'apps/bad.yaml': serviceYaml('bad', 'nobody/has:it') })
+test('one target that cannot be planned says why and hides no other, nor the problems of the specs', async () => {
+  const { plan, docker } = scene({
+    ...shop('shop:1'),
+    'apps/blog.yaml': serviceYaml('blog', 'blog:none'),
+    'apps/bad.yaml': 'kind: Nothing\n',
+  })
   const { resolveImage } = docker.host
   docker.host.resolveImage = async (reference, options) => {
-    if (reference !== 'nobody/has:it') return resolveImage(reference, options)
-    throw new TowlineError('no registry has nobody/has:it', { fault: 'input', hint: 'Push it' })
+    if (reference !== 'blog:none') return resolveImage(reference, options)
+    throw new TowlineError('no registry has blog:none', { fault: 'input', hint: 'Push the image.' })
   }
-  expect((await plan()).targets).toMatchObject([
-    {
-      target: 'acme/config:bad@web-1',
-      action: 'blocked',
-      reason: 'no registry has nobody/has:it. Push it',
-      steps: [],
-    },
-    { target: key, action: 'deploy' },
-  ])
-})
-
-test('a Site is planned with its files and links', async () => {
-  const { plan } = scene({ 'apps/docs.yaml': siteYaml('docs', 'sites/docs'), 'sites/docs/a': 'a' })
-  const [planned] = (await plan()).targets
-  expect(planned?.steps.join('\n')).toMatch(/^write release \w{12} /m)
-  expect(planned?.steps.join('\n')).toMatch(/^point .*current to releases\/\w{12}/m)
-})
-
-test('problems are told beside the plan of what is sound', async () => {
-  const { plan } = scene({ ...shop(), 'apps/bad.yaml': 'name: [' })
   const { targets, problems } = await plan()
-  expect(targets.map(({ action }) => action)).toEqual(['deploy'])
-  expect(problems.map(({ path }) => path)).toContain('apps/bad.yaml')
+  expect(targets.map(({ target, action, reason }) => [target, action, reason])).toEqual([
+    ['acme/config:blog@web-1', 'blocked', 'no registry has blog:none. Push the image.'],
+    [shopKey, 'deploy', 'the spec changed'],
+  ])
+  expect(problems).toMatchObject([{ path: 'apps/bad.yaml' }])
 })
