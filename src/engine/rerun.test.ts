@@ -225,6 +225,18 @@ describe('Re-run of what the repo does not want any more', () => {
     expect((await last(shop.target))?.result).toMatchObject({ by: 'the removal of the app' })
   })
 
+  test('waits for the end of the run that was clicked', async () => {
+    await clickTarget(shop.id)
+    const open = await last(shop.target)
+    await store.updateTarget(shop.target, (record) => ({
+      ...(record ?? recordOf('shop', [])),
+      desired: null,
+    }))
+    await clickTarget(open?.id ?? '')
+    expect(await last(shop.target)).toEqual(open)
+    expect(answered).toEqual([])
+  })
+
   test('is answered once for each run that was clicked, however often it comes', async () => {
     await store.updateTarget(shop.target, (record) => ({
       ...(record ?? recordOf('shop', [])),
