@@ -93,7 +93,7 @@ test.each(phases)('killed in $phase, every deployment ends rightly after the nex
 })
 
 test('killed while the new release is watched, it is watched again and only then active', async () => {
-  const round = await pushRound({ monitor: '5s' })
+  const round = await pushRound({ monitor: '3s' })
   for (const app of round.apps) {
     await town.checkRun(
       round.commit,
@@ -279,7 +279,7 @@ image: towline-demo/hello:1
 ports: ["8080"]
 environment: { GREETING: "round ${number}." }
 stop_grace_period: 1s
-healthcheck: { test: [CMD, wget, -q, --spider, "http://127.0.0.1:8080/"], interval: 1s, start_period: 60s }
+healthcheck: { test: [CMD, wget, -q, --spider, "http://127.0.0.1:8080/"], interval: 20s, start_period: 60s }
 deploy: { replicas: 2, update_config: { monitor: ${monitor} } }
 `
 }
@@ -291,6 +291,6 @@ name: slow
 image: towline-demo/slow:1
 ports: ["8080"]
 stop_grace_period: 1s
-healthcheck: { test: [CMD, wget, -q, --spider, "http://127.0.0.1:8080/"], interval: 1s, start_period: 60s }
+healthcheck: { test: [CMD, wget, -q, --spider, "http://127.0.0.1:8080/"], interval: 20s, start_period: 60s }
 deploy: { update_config: { monitor: 200ms } }
 `
