@@ -231,7 +231,6 @@ const healingActions = new Set([
   'pause',
   'rename',
   'update',
-  'disconnect',
 ])
 
 const passRetryMs = 10_000
