@@ -382,6 +382,21 @@ describe('a process that ends', () => {
       resumedCount: 1,
     })
   })
+
+  test('leaves what was pinned: the next one goes on with it, though the tag moved meanwhile', async () => {
+    const { wish, pass, record, docker } = scene()
+    const id = await wish(service)
+    const process = new AbortController()
+    docker.refuse(() => process.abort(new TowlineError('stopping', { fault: 'cancelled' })))
+    await expect(pass(process.signal)).rejects.toMatchObject({ fault: 'cancelled' })
+    docker.refuse(() => {})
+    docker.host.resolveImage = async (reference) => ({ reference, pinned: `${reference}@sha256:moved` })
+    await pass()
+    expect((await record()).applied).toMatchObject({
+      deploymentId: id,
+      release: { image: { pinned: 'shop:1@sha256:aa' } },
+    })
+  })
 })
 
 describe('several at once', () => {

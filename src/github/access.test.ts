@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { createAccess, split } from './access.ts'
 import { startApp } from './github-api.fixture.ts'
 
@@ -61,4 +61,21 @@ test('a repo the App is not installed on is for the operator', async () => {
 
 test('a full name is split into owner and repo', () => {
   expect(split('acme/config')).toEqual({ owner: 'acme', repo: 'config' })
+})
+
+test('a request whose token was refused is sent once more, with a new one', async () => {
+  let refusalCount = 0
+  await using started = await startApp(({ path }) => {
+    if (path.endsWith('/installation')) return { body: { id: 5 } }
+    if (refusalCount > 0) return { body: { default_branch: 'trunk' } }
+    refusalCount += 1
+    return { status: 401, body: { message: 'Bad credentials' } }
+  })
+  const access = createAccess(started.app.probot, { configured: [{ repo: 'acme/b', branch: null }] })
+  await access.token('acme/b', { signal })
+  // Octokit itself repeats what is refused within five seconds of a token's birth: GitHub's replicas may lag.
+  vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 10_000 })
+  const repos = await access.repos({ signal }).finally(() => vi.useRealTimers())
+  expect(repos).toEqual([{ repo: 'acme/b', branch: 'trunk' }])
+  expect(started.requests.filter(({ path }) => path.endsWith('/access_tokens'))).toHaveLength(2)
 })

@@ -211,6 +211,17 @@ test('a deployment has a result and an end if, and only if, it ended', () => {
   })
 })
 
+test('a crash loop cannot grow a record without end: the oldest lines go', () => {
+  const resumes = Array.from(
+    { length: 60 },
+    (_, index): DeploymentEvent => ({ type: 'resumed', message: `start ${index + 1}` }),
+  )
+  const { history, resumedCount } = run({ type: 'phase', phase: 'building' }, ...resumes)
+  expect(resumedCount).toBe(60)
+  expect(history).toHaveLength(40)
+  expect(history.at(0)?.message).toBe('start 21')
+})
+
 test('history stays bounded, in order of time and of phases, and ends where the deployment stands', () => {
   everyChange((_, after) => {
     expect(after.history.length).toBeLessThanOrEqual(40)

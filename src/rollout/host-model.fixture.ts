@@ -190,7 +190,7 @@ function anySite(release: Release): fc.Arbitrary<ObservedSite> {
 }
 
 /** Of another app, of another repo, and of a preview of the same app. */
-const foreignContainers = [
+export const foreignContainers = [
   { name: 'blog-1', labels: { 'towline.app': 'blog' } },
   { name: 'theirs-1', labels: { 'towline.repo': 'acme/other' } },
   { name: 'preview-1', labels: { 'towline.preview': '12' } },
