@@ -222,16 +222,7 @@ function repoOf(targetKey: string): string {
 }
 
 /** Events after which a container may no longer be what it should be. Starting and creating are our own doing. */
-const healingActions = new Set([
-  'die',
-  'stop',
-  'kill',
-  'destroy',
-  'oom',
-  'pause',
-  'rename',
-  'update',
-])
+const healingActions = new Set(['die', 'stop', 'kill', 'destroy', 'oom', 'pause', 'rename', 'update'])
 
 const passRetryMs = 10_000
 const repoPassTimeoutMs = 10 * 60_000
