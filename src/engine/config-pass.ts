@@ -121,7 +121,7 @@ export const newReport: ReportState = {
   done: false,
 }
 
-export type Wish = { key: string; target: Target; desired: Desired; deploymentId: string }
+export type Wish = { key: string; target: Target; desired: Desired; attempt: number; deploymentId: string }
 type Wishes = {
   keys: Set<string>
   /** The input changed: a deployment is due. */
@@ -164,7 +164,7 @@ export function compareWishes(
       }
       const attempt = automaticAttempt(known, specHash)
       const id = deploymentId(key, { commit: input.commit, specHash, attempt, record: known })
-      wishes.changed.push({ key, target, desired, deploymentId: id })
+      wishes.changed.push({ key, target, desired, attempt, deploymentId: id })
     }
   }
   return wishes

@@ -22,7 +22,7 @@ export async function runDeployment(
   deployment: Deployment,
 ): Promise<void> {
   const journal = openJournal(parts, work, deployment.id)
-  const deadline = AbortSignal.timeout(Math.max(1, Date.parse(deployment.deadlineAt) - Date.now()))
+  const deadline = AbortSignal.timeout(Math.max(1, remainingMs(deployment)))
   const signal = AbortSignal.any([work.signal, deadline])
   const bounded = { ...work, signal }
   try {
@@ -71,7 +71,14 @@ export async function pinRelease(
   const { record, host, claim, signal } = work
   const desired = record.desired
   if (!desired) {
-    throw new TowlineError(`${record.key} has no spec any more`, { fault: 'cancelled' })
+    throw new TowlineError(`${record.key} has no spec any more`, { fault: 'input' })
+  }
+  if (desired.specHash !== deployment.specHash) {
+    // A newer wish was stored without a deployment of its own, because it is paused: this one must not pin it unasked.
+    throw new TowlineError(`${record.key} is wanted otherwise since ${desired.commit.slice(0, 12)}`, {
+      fault: 'input',
+      hint: 'Resume the app in its spec; the newer wish is then deployed.',
+    })
   }
   const { spec } = desired.spec
   const image = await host.resolveImage(spec.kind === 'Service' ? spec.image : parts.siteServer.image, {
@@ -257,8 +264,14 @@ async function withRetries<T>(
   }
 }
 
+/** The deadline counts from the start of the work, which for a queued deployment is now. */
+function remainingMs({ deadlineAt, createdAt, startedAt }: Deployment): number {
+  return Date.parse(deadlineAt) - (startedAt === null ? Date.parse(createdAt) : Date.now())
+}
+
 function pastDeadline(deployment: Deployment): TowlineError {
-  const minutes = Math.round((Date.parse(deployment.deadlineAt) - Date.parse(deployment.createdAt)) / 60_000)
+  const beganAt = deployment.startedAt ?? deployment.createdAt
+  const minutes = Math.round((Date.parse(deployment.deadlineAt) - Date.parse(beganAt)) / 60_000)
   return new TowlineError(`not finished after ${minutes} min, the limit of a whole deployment`, {
     fault: 'rejected',
     hint: 'Raise limits.deadline in server.yaml if it really needs longer.',

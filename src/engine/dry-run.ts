@@ -33,9 +33,9 @@ export async function planRepo(
   const targets = new Map((await parts.store.listTargets()).map((record) => [record.key, record]))
   const wishes = compareWishes(parts, { repo: input.repo, commit: input.commit, specs: read.specs, targets })
   const plans: TargetPlan[] = []
-  for (const { key, target, desired, deploymentId: id } of wishes.changed) {
+  for (const { key, target, desired, attempt, deploymentId: id } of wishes.changed) {
     const record = { ...(targets.get(key) ?? newTarget(key, target)), desired }
-    plans.push(await orBlocked(key, planDeployment(parts, { record, id, signal: input.signal })))
+    plans.push(await orBlocked(key, planDeployment(parts, { record, id, attempt, signal: input.signal })))
   }
   for (const { target, reason } of wishes.paused) {
     plans.push({ target, action: 'paused', reason, steps: [], drift: [] })
@@ -60,12 +60,12 @@ async function orBlocked(target: string, planning: Promise<TargetPlan>): Promise
 
 async function planDeployment(
   parts: DryRunParts,
-  { record, id, signal }: { record: TargetRecord; id: string; signal: AbortSignal },
+  { record, id, attempt, signal }: { record: TargetRecord; id: string; attempt: number; signal: AbortSignal },
 ): Promise<TargetPlan> {
   const work = openWork(parts, record, signal)
   const commit = record.desired?.commit ?? ''
   const specHash = record.desired?.specHash ?? ''
-  const release = await pinRelease(parts, work, { id, commit, attempt: 1, specHash })
+  const release = await pinRelease(parts, work, { id, commit, attempt, specHash })
   const steps = planRelease(release, await observeTarget(parts, work), { prove: true, keepReleaseIds: null })
   return {
     target: record.key,

@@ -47,9 +47,16 @@ test('a phase sets progress, message, times and a line of history', () => {
     progress: 20,
     message: 'pulling',
     startedAt: at(3),
+    deadlineAt: at(1_803),
     phaseUpdatedAt: at(3),
     history: [...queued.history, { phase: 'building', progress: 20, at: at(3), message: 'pulling' }],
   })
+})
+
+test('the deadline counts from the start, and moves no more', () => {
+  const started = advance(queued, { type: 'phase', phase: 'pulling_source' }, at(900))
+  expect(started.deadlineAt).toBe(at(2_700))
+  expect(advance(started, { type: 'phase', phase: 'building' }, at(1_000)).deadlineAt).toBe(at(2_700))
 })
 
 test('progress within a phase moves the clock of the phase but writes no history', () => {

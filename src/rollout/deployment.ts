@@ -49,7 +49,7 @@ export type Deployment = {
   createdAt: string
   startedAt: string | null
   phaseUpdatedAt: string
-  /** Absolute time after which it counts as stuck. */
+  /** Absolute time after which it counts as stuck; counted from its start, until then from its queueing. */
   deadlineAt: string
   endedAt: string | null
   history: HistoryEntry[]
@@ -164,6 +164,8 @@ function enterPhase(
   if (step === 0 && progress === deployment.progress && message === deployment.message) return deployment
   const moved = {
     ...deployment,
+    // The limit is on the work: time spent waiting for a dependency or the end of a pause does not count.
+    deadlineAt: deployment.startedAt === null ? shiftDeadline(deployment, now) : deployment.deadlineAt,
     phase: event.phase,
     progress,
     message,
@@ -171,6 +173,10 @@ function enterPhase(
     phaseUpdatedAt: now,
   }
   return step === 0 ? moved : record(moved, now, message)
+}
+
+function shiftDeadline({ deadlineAt, createdAt }: Deployment, startedAt: string): string {
+  return new Date(Date.parse(deadlineAt) - Date.parse(createdAt) + Date.parse(startedAt)).toISOString()
 }
 
 function end(deployment: Deployment, result: Result, now: string, message: string): Deployment {

@@ -45,7 +45,7 @@ const slotLimit = 8
  *
  * @throws Error with the end of the Engine's log where it does not come up. Needs root and Linux.
  */
-export async function startDockerDaemon(options: { name: string; folder?: string }): Promise<DockerDaemon> {
+async function startDockerDaemon(options: { name: string; folder?: string }): Promise<DockerDaemon> {
   const folder = await claimFolder(options)
   const bridge = `tl-${createHash('sha256').update(folder).digest('hex').slice(0, 8)}`
   const socketPath = join(folder, 'docker.sock')
