@@ -44,8 +44,11 @@ test('each difference names the container, the field, what is expected and what 
     'container shop-1 | cpus | 0.5 | unlimited',
     'container shop-1 | memory | 64000000 | 1',
   ])
-  expect(differences(settings({ restart: { name: 'on-failure', maxRetries: 3 } }))).toEqual([
-    'container shop-1 | restart policy | unless-stopped | on-failure:3',
+  expect(differences(settings({ restart: { name: 'on-failure', maxRetries: 1 } }))).toEqual([
+    'container shop-1 | restart policy | unless-stopped | on-failure:1',
+  ])
+  expect(differences({ labels: { ...spec.labels, 'towline.app': 'blog' } })).toEqual([
+    'container shop-1 | label towline.app | shop | blog',
   ])
 })
 
@@ -58,6 +61,11 @@ test('another input is a difference; who made a container and when is none', () 
   const made = containerSpec({ labels: { ...labels, ...born } })
   const earlier = { 'towline.deployment': 'd-0', 'towline.commit': 'beef', 'towline.epoch': '0' }
   expect(differences({ labels: { ...labels, ...earlier } }, made)).toEqual([])
+})
+
+test('a label that is gone is a difference', () => {
+  const { 'towline.input': _, ...labels } = spec.labels
+  expect(differences({ labels })).toEqual(['container shop-1 | label towline.input | new-hash | missing'])
 })
 
 test('labels, networks and environment that others added are no difference', () => {
@@ -106,7 +114,21 @@ test('a port on another address, number or protocol differs', () => {
 test('a host port Docker chose is the free choice that was asked for', () => {
   const free = containerSpec({ ports: [{ ...tcp, hostPort: null }] })
   expect(differences({ ports: [{ ...tcp, hostPort: 49_153 }] }, free)).toEqual([])
-  expect(differences({ ports: [{ ...tcp, hostPort: 49_153, containerPort: 81 }] }, free)).toHaveLength(1)
+  expect(differences({ ports: [{ ...tcp, hostPort: 49_153, containerPort: 81 }] }, free)).toEqual([
+    'container shop-new-1 | ports | any:80/tcp | 49153:81/tcp',
+  ])
+  expect(differences({ ports: [{ ...tcp, hostPort: 49_153, protocol: 'udp' }] }, free)).toEqual([
+    'container shop-new-1 | ports | any:80/tcp | 49153:80/udp',
+  ])
+})
+
+test('a port published both where the spec says and where Docker chose is as asked', () => {
+  const both = containerSpec({ ports: [tcp, { ...tcp, hostPort: null }] })
+  const ports = [tcp, { ...tcp, hostPort: 49_153 }]
+  expect(differences({ ports }, both)).toEqual([])
+  expect(differences({ ports: ports.slice(1) }, both)).toEqual([
+    'container shop-new-1 | ports | 8080:80/tcp, any:80/tcp | any:80/tcp',
+  ])
 })
 
 test('ports of a container that does not run are not compared: Docker lists none', () => {

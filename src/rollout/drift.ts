@@ -6,8 +6,8 @@ import type { ContainerSpec, Mount, PortBinding } from './release.ts'
  * Docker cannot change these in place, or somebody changed them behind our back.
  *
  * Compared from the list call: labels, network, mounts, and published ports while it runs. Where the host was
- * observed deeply also restart policy, limits, environment and health check. Not compared: what Docker fills in
- * itself (addresses, mac, driver options), labels and environment the image adds.
+ * observed deeply also restart policy, limits and environment. Not compared: what Docker fills in itself (addresses,
+ * mac, driver options), labels and environment the image adds.
  */
 export function containerDrift(spec: ContainerSpec, found: ObservedContainer): Drift[] {
   const subject = `container ${spec.name}`
@@ -52,14 +52,14 @@ export function containerDrift(spec: ContainerSpec, found: ObservedContainer): D
 /** Who made a container and when: true of its birth, and no reason to replace it when the same input is wanted again. */
 const provenanceLabels = new Set(['towline.deployment', 'towline.commit', 'towline.epoch'])
 
-/** A host port Docker chose counts as the free choice the spec asked for. */
+/** A host port Docker chose counts as the free choice the spec asked for. One the spec names stays that one. */
 function publishedAsAsked(spec: ContainerSpec, found: ObservedContainer): PortBinding[] {
+  const asked = new Set(spec.ports.map(renderPort))
   return found.ports.map((port) => {
+    if (asked.has(renderPort(port))) return port
     const free = spec.ports.some(
-      (asked) =>
-        asked.hostPort === null &&
-        asked.containerPort === port.containerPort &&
-        asked.protocol === port.protocol,
+      ({ hostPort, containerPort, protocol }) =>
+        hostPort === null && containerPort === port.containerPort && protocol === port.protocol,
     )
     return free ? { ...port, hostPort: null } : port
   })
