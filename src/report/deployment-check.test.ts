@@ -191,6 +191,17 @@ test('a failure says why, what to do, what serves now, and shows the last log li
   ])
 })
 
+test('a failure told in words from outside can neither mark up nor mention anybody', () => {
+  const check = renderDeploymentCheck(
+    after({ ...failure, reason: '*a* @x', hint: '[b](c)\n# d', previous: '<e>' }),
+  )
+  expect(check.summary.split('\n\n').slice(0, 3)).toEqual([
+    '**Failed in `queued`:** \\*a\\* &#64;x',
+    '**What to do:** \\[b\\](c) \\# d',
+    '**The release before:** \\<e\\>',
+  ])
+})
+
 test('a failure without hint and log lines leaves both out', () => {
   const check = renderDeploymentCheck(after({ ...failure, hint: '', logTail: [] }))
   expect(check.summary).not.toContain('What to do')

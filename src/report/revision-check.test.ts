@@ -139,6 +139,14 @@ test('an annotation over several lines has no columns, as GitHub demands', () =>
   expect(summary).toContain('The apps behind them keep their release until they are mended.')
 })
 
+test('a problem told in words from the spec can neither mark up nor mention anybody', () => {
+  const check = renderRevisionCheck({
+    ...quiet,
+    problems: [{ ...problem, message: '*a* @x', hint: 'Write `b`\n# c' }],
+  })
+  expect(check.text).toBe('- `apps/shop.yaml:4:8` \\*a\\* &#64;x Write \\`b\\` \\# c')
+})
+
 test('problems fail it only when what could be deployed has ended', () => {
   const check = renderRevisionCheck({ ...quiet, problems: [problem], deployments: [deployment('db', 0)] })
   expect(check).toMatchObject({

@@ -109,6 +109,53 @@ describe('a Service', () => {
     ])
   })
 
+  test.each([
+    ['running', true],
+    ['restarting', true],
+    ['paused', true],
+    ['created', false],
+    ['exited', false],
+    ['dead', false],
+    ['removing', false],
+  ] as const)('stop-first: an old container that is %s is stopped: %s', (state, stopped) => {
+    const view = { ...nothing, containers: [observedContainer(spec('old-1'), { state })] }
+    expect(plan(serviceWith({ order: 'stop-first' }), view).includes('stopContainer old-1')).toBe(stopped)
+  })
+
+  test('an old container gets the grace time of the release, to stop and to be removed', () => {
+    const view = { ...nothing, containers: [observedContainer(spec('old-1'))] }
+    const steps = planRelease(serviceWith({ order: 'stop-first' }), view, {
+      prove: true,
+      keepReleaseIds: null,
+    })
+    expect(steps.find((step) => step.do === 'stopContainer')).toMatchObject({ graceMs: 3_000 })
+    expect(steps.find((step) => step.do === 'removeContainer')).toMatchObject({ graceMs: 3_000 })
+  })
+
+  test('what is missing and what is too many are both drift', () => {
+    const view = { ...nothing, containers: [observedContainer(spec('old-1'), { state: 'exited' })] }
+    expect(driftOf(planRelease(serviceWith(), view, { prove: false, keepReleaseIds: null }))).toEqual([
+      { subject: 'container new-1', field: 'state', expected: 'running', found: 'missing' },
+      { subject: 'container old-1', field: 'state', expected: 'absent', found: 'exited' },
+    ])
+  })
+
+  test('all of it is watched for the time of the release, and what the plan starts is named', () => {
+    const release = serviceWith({ replicas: 2 })
+    const view = { ...nothing, containers: [observedContainer(spec('new-2'))] }
+    const steps = planRelease(release, view, { prove: true, keepReleaseIds: null })
+    expect(steps.find((step) => step.do === 'awaitReady')).toMatchObject({
+      names: ['new-1', 'new-2'],
+      created: ['new-1'],
+      settleMs: 10_000,
+    })
+    expect(steps.find((step) => step.do === 'monitor')).toMatchObject({
+      names: ['new-1', 'new-2'],
+      started: ['new-1'],
+      monitorMs: 10_000,
+    })
+  })
+
   test('that stands and runs is proven, not touched', () => {
     const release = serviceWith()
     const view = { ...nothing, containers: release.containers.map((each) => observedContainer(each)) }
@@ -205,23 +252,54 @@ describe('a Site', () => {
     ])
   })
 
+  test('that the host shows nothing of has missing links', () => {
+    const steps = planRelease(siteWith(), nothing, { prove: false, keepReleaseIds: null })
+    expect(steps.find((step) => step.do === 'pointLinks')).toMatchObject({
+      reason: `target of link ${docs}/current is missing`,
+      drift: { expected: 'releases/new', found: 'missing' },
+    })
+  })
+
   test('keeps the releases a rollback may need, and its own, and removes the rest', () => {
     const ids = ['a', 'b', 'c', 'new']
     const site: ObservedSite = {
       ...servingSite,
       current: { kind: 'link', to: 'releases/new', dangling: false },
-      releases: ids.map((id) => ({ id, complete: true })),
+      releases: ids.map((id) => ({ id, complete: id !== 'c' })),
     }
     const release = siteWith()
     const view = { containers: release.containers.map((each) => observedContainer(each)), site }
     const steps = planRelease(release, view, { prove: false, keepReleaseIds: ['b'] })
     expect(acts(steps)).toEqual(['removeRelease a', 'removeRelease c'])
+    expect(driftOf(steps)).toEqual([
+      { subject: `release ${docs}/releases/a`, field: 'files', expected: 'absent', found: 'complete' },
+      { subject: `release ${docs}/releases/c`, field: 'files', expected: 'absent', found: 'incomplete' },
+    ])
   })
+})
+
+test('a target sees what carries its repo, app and preview, and its own site alone', () => {
+  const mine = observedContainer(spec('mine-1'))
+  const host = {
+    host: 'web-1',
+    at: '',
+    deep: true,
+    containers: [...foreignContainers, mine],
+    sites: { 'sites/blog-99999999': { ...servingSite, folder: 'sites/blog-99999999' }, [docs]: servingSite },
+  }
+  expect(viewTarget(host, target, docs)).toEqual({ containers: [mine], site: servingSite })
+  const preview = viewTarget(host, { ...target, preview: 12 }, null)
+  expect(preview.containers.map(({ name }) => name)).toEqual(['preview-1'])
+  expect(preview.site).toBeNull()
+  expect(viewTarget(host, target, 'sites/none').site).toBeNull()
+  expect(viewTarget({ ...host, sites: null }, target, docs).site).toBeNull()
 })
 
 test('a first deployment that failed leaves nothing but volumes', () => {
   const view = { containers: [observedContainer(spec('new-1'))], site: servingSite }
-  expect(acts(planRemoval(view))).toEqual(['removeContainer new-1', 'removeSite'])
+  const steps = planRemoval(view)
+  expect(acts(steps)).toEqual(['removeContainer new-1', 'removeSite'])
+  expect(steps).toMatchObject([{ id: 'id-new-1', graceMs: 10_000 }, { folder: docs }])
   expect(planRemoval(nothing)).toEqual([])
 })
 

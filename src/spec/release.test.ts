@@ -107,6 +107,21 @@ test('a Service becomes as many containers as it has replicas, each with all it 
   expect(release).toMatchObject({ kind: 'Service', site: null, order: 'start-first', monitorMs: 2_000 })
 })
 
+test('no label of a spec takes the place of ours', () => {
+  const labels = { 'towline.owner': 'somebody', 'towline.role': 'files', 'towline.input': 'x' }
+  for (const spec of [
+    { ...service, labels },
+    { ...site, labels },
+  ]) {
+    const release = renderRelease(spec, siteInput)
+    expect(release.containers[0]?.labels).toMatchObject({
+      'towline.owner': input.owner,
+      'towline.role': spec.kind === 'Site' ? 'site' : 'app',
+    })
+    expect(release.containers[0]?.labels['towline.input']).not.toBe('x')
+  }
+})
+
 test('a named volume is made once, however often it is mounted; bind mounts are not made', () => {
   const { volumes } = renderRelease(service, input)
   expect(volumes).toHaveLength(1)
