@@ -31,7 +31,7 @@ export function readApp(document: Service | Site): SharedDraft {
     dependsOn: document.dependsOn ?? [],
     paused: readPaused(document.paused),
     ports: (document.ports ?? []).map(parsePort),
-    cpus: limits?.cpus === undefined ? null : Number(limits.cpus),
+    cpus: readCpus(limits?.cpus ?? 0),
     memoryBytes: limits?.memory === undefined ? null : parseMemory(limits.memory),
     progressDeadlineMs: parseDuration(document.rollout?.progressDeadline ?? defaults.progressDeadline),
     keepReleases: document.rollout?.keepReleases ?? defaults.keepReleases,
@@ -42,6 +42,11 @@ export function readApp(document: Service | Site): SharedDraft {
 /** Values as the text a container sees. */
 export function readTexts(values: Record<string, string | number | boolean>): Record<string, string> {
   return Object.fromEntries(Object.entries(values).map(([key, value]) => [key, String(value)]))
+}
+
+/** Docker counts billionths of a CPU, and 0 is no limit: anything finer would read back as another value. */
+function readCpus(cpus: string | number): number | null {
+  return Math.round(Number(cpus) * 1e9) / 1e9 || null
 }
 
 function readPaused(paused: Service['paused']): Paused | null {

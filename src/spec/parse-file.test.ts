@@ -282,6 +282,16 @@ x-note: not ours
     expect(hashOf(list)).toBe(hashOf(`${head}environment: {B: "", A: "1=2"}\n`))
   })
 
+  test.each([
+    ['0', null],
+    ['"0.0"', null],
+    ['0.1', 0.1],
+    ['"1.50"', 1.5],
+    ['0.33333333333', 0.333333333],
+  ])('a limit of %s CPUs is what Docker reads back', (text, cpus) => {
+    expect(draftOf(`${head}deploy: {resources: {limits: {cpus: ${text}}}}\n`)).toMatchObject({ cpus })
+  })
+
   test('a disabled health check turns off the one of the image', () => {
     expect(draftOf(`${head}healthcheck: {disable: true}\n`)).toMatchObject({
       healthcheck: { test: ['NONE'] },
