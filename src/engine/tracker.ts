@@ -28,7 +28,8 @@ export function createTracker(options: { pollMs: number; watch: Pick<HostWatch, 
     const baselines = new Map(created.map((name) => [name, 0]))
     await until(watched, {
       untilMs: Date.now() + Math.min(watched.deadlineMs, maximumWaitMs),
-      check: () => true,
+      // Once Docker says healthy, that is the answer.
+      check: (_name, health) => health === 'starting',
       look: (name, sample) => {
         const baselineRestarts = baselines.get(name) ?? sample.restartCount
         baselines.set(name, baselineRestarts)
@@ -49,7 +50,7 @@ export function createTracker(options: { pollMs: number; watch: Pick<HostWatch, 
       untilMs: beganAtMs + monitorMs + recoveryMs,
       // For one that was just started a watch of no length is one look: its check passed a moment ago. A site's server
       // stood before, and serves another release since: only its check can tell.
-      check: (name) => monitorMs > 0 || !started.includes(name),
+      check: (name, health) => health !== 'none' && (monitorMs > 0 || !started.includes(name)),
       look: (name, sample) => {
         const start = first.get(name) ?? sample
         first.set(name, start)
@@ -67,7 +68,7 @@ export function createTracker(options: { pollMs: number; watch: Pick<HostWatch, 
     { host, names, signal }: Omit<Watched, 'deadlineMs'>,
     judge: {
       untilMs: number
-      check: (name: string) => boolean
+      check: (name: string, health: Sample['health']) => boolean
       look: (name: string, sample: Sample) => Verdict
     },
   ): Promise<void> {
@@ -80,7 +81,7 @@ export function createTracker(options: { pollMs: number; watch: Pick<HostWatch, 
       let message = ''
       try {
         for (const name of [...open]) {
-          const sample = await takeSample(host, name, { check: judge.check(name), signal })
+          const sample = await takeSample(host, name, { check: judge.check, signal })
           const verdict = judge.look(name, sample)
           if (verdict.kind === 'ready') open.delete(name)
           else if (verdict.kind === 'failed') throw rejected(name, verdict.reason)
@@ -127,11 +128,10 @@ export function createTracker(options: { pollMs: number; watch: Pick<HostWatch, 
 async function takeSample(
   host: DockerHost,
   name: string,
-  { check, signal }: { check: boolean; signal: AbortSignal },
+  { check, signal }: { check: (name: string, health: Sample['health']) => boolean; signal: AbortSignal },
 ): Promise<Sample> {
   const probe = await host.probe(name, { signal })
-  const mayCheck =
-    check && probe.state === 'running' && (probe.health === 'starting' || probe.health === 'healthy')
+  const mayCheck = probe.state === 'running' && check(name, probe.health)
   return {
     state: probe.state,
     health: probe.health,

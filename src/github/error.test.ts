@@ -38,12 +38,13 @@ test.each([
 })
 
 test.each([
-  ['a broken connection', new Error('socket hang up')],
-  ['anything that is no error', 'oops'],
-  ['nothing at all', null],
-])('%s is no answer, and temporary', async (_what, failure) => {
+  ['a broken connection', new Error('socket hang up'), ' (socket hang up)'],
+  ['what Octokit calls a 500 without an answer', { status: 500, message: 'closed' }, ' (closed)'],
+  ['anything that is no error', 'oops', ''],
+  ['nothing at all', null, ''],
+])('%s is no answer, and temporary', async (_what, failure, said) => {
   const error = await translated(failure)
-  expect(error).toMatchObject({ message: 'GitHub did not do it: no answer', fault: 'temporary' })
+  expect(error).toMatchObject({ message: `GitHub did not do it: no answer${said}`, fault: 'temporary' })
   expect(error.cause).toBe(failure)
 })
 

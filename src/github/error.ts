@@ -24,10 +24,10 @@ type RequestFailure = {
   response?: { headers?: Record<string, unknown> }
 }
 
-/** The HTTP status GitHub refused a request with; 0 where none came. */
+/** The HTTP status GitHub refused a request with; 0 where none came, which Octokit itself calls a 500. */
 export function statusOf(error: unknown): number {
-  const { status } = failureOf(error)
-  return typeof status === 'number' ? status : 0
+  const { status, response } = failureOf(error)
+  return typeof status === 'number' && response !== undefined ? status : 0
 }
 
 function failureOf(error: unknown): RequestFailure {
@@ -40,12 +40,15 @@ function translate(what: string, error: unknown): TowlineError {
   const said = typeof failure.message === 'string' ? failure.message.slice(0, messageLimit) : ''
   const headers = failure.response?.headers ?? {}
   const fail = (fault: TowlineError['fault'], hint: string, retryAfterMs?: number) =>
-    new TowlineError(`GitHub did not ${what}: ${status === 0 ? 'no answer' : `${status} ${said}`}`, {
-      fault,
-      hint,
-      cause: error,
-      ...(retryAfterMs !== undefined && { retryAfterMs }),
-    })
+    new TowlineError(
+      `GitHub did not ${what}: ${status === 0 ? `no answer${said && ` (${said})`}` : `${status} ${said}`}`,
+      {
+        fault,
+        hint,
+        cause: error,
+        ...(retryAfterMs !== undefined && { retryAfterMs }),
+      },
+    )
   if (status === 429 || (status === 403 && isRateLimit(headers, said))) {
     return fail('temporary', 'GitHub limits the rate; Towline waits as long as asked.', waitAskedMs(headers))
   }
