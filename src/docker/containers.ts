@@ -92,7 +92,6 @@ function inspectedSettings(info: ContainerInspectInfo): InspectedSettings {
     cpus: NanoCpus ? NanoCpus / nanoCpus : null,
     memoryBytes: Memory || null,
     environment: Object.fromEntries((info.Config.Env ?? []).map(splitVariable)),
-    healthcheck: inspectedHealthcheck(info),
   }
 }
 

@@ -24,8 +24,8 @@ function differences(over: Partial<ObservedContainer>, from: ContainerSpec = spe
 }
 
 function settings(over: Partial<NonNullable<ObservedContainer['settings']>>): Partial<ObservedContainer> {
-  const { restart, cpus, memoryBytes, environment, healthcheck } = spec
-  return { settings: { restart, cpus, memoryBytes, environment, healthcheck, ...over } }
+  const { restart, cpus, memoryBytes, environment } = spec
+  return { settings: { restart, cpus, memoryBytes, environment, ...over } }
 }
 
 test('a container that is as its spec says does not differ', () => {

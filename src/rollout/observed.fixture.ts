@@ -22,7 +22,6 @@ export function observedContainer(
       cpus: spec.cpus,
       memoryBytes: spec.memoryBytes,
       environment: spec.environment,
-      healthcheck: spec.healthcheck,
     },
     ...over,
   }

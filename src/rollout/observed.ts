@@ -1,4 +1,4 @@
-import type { Healthcheck, Mount, PortBinding, RestartPolicy } from './release.ts'
+import type { Mount, PortBinding, RestartPolicy } from './release.ts'
 
 export type ContainerState = 'created' | 'running' | 'paused' | 'restarting' | 'removing' | 'exited' | 'dead'
 
@@ -11,7 +11,6 @@ export type InspectedSettings = {
   cpus: number | null
   memoryBytes: number | null
   environment: Record<string, string>
-  healthcheck: Healthcheck | null
 }
 
 /** A container that carries this installation's owner label. */

@@ -207,7 +207,7 @@ command: [serve, "--fast"]
 environment: { NODE_ENV: production, RETRIES: 3, DEBUG: false }
 user: 1000
 working_dir: /app
-ports: ["8080:80", "[::1]:9100:9100/udp"]
+ports: ["8080:80", "[0:0:0:0:0:0:0:1]:9100:9100/udp"]
 volumes: ["data:/var/lib/shop", "/srv/conf:/etc/shop:ro"]
 healthcheck: { test: curl -f localhost, interval: 1m30s, timeout: 5, retries: 2, start_period: 500ms }
 restart: on-failure:4

@@ -26,11 +26,16 @@ export function parsePort(value: string | number): PortBinding {
   const hostIp = (groups.ip6 ?? groups.ip4) || null
   if (hostIp !== null && isIP(hostIp) === 0) throw refuse(`"${text}" does not start with an IP address`)
   return {
-    hostIp,
+    hostIp: hostIp === null ? null : canonicalIp(hostIp),
     hostPort: groups.host ? portNumber(groups.host, text) : null,
     containerPort: portNumber(groups.container, text),
     protocol,
   }
+}
+
+/** An address has many spellings in IPv6; Docker lists it in the shortest. */
+function canonicalIp(ip: string): string {
+  return isIP(ip) === 6 ? new URL(`http://[${ip}]`).hostname.slice(1, -1) : ip
 }
 
 const portPattern =
