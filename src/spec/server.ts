@@ -3,7 +3,7 @@ import type { Server } from '../../schemas/server.ts'
 import { parseDuration } from './duration.ts'
 import { type Address, parseEndpoint } from './endpoint.ts'
 import { type Finding, inOrder } from './finding.ts'
-import { readDocuments, type SourceDocument } from './source-document.ts'
+import { readOneDocument, type SourceDocument } from './source-document.ts'
 import type { Problem } from './spec.ts'
 import { validate } from './validate.ts'
 
@@ -53,17 +53,7 @@ export function parseServerConfig({
   text: string
   dockerHost: string | null
 }): { config: ServerConfig; problems: [] } | { config: null; problems: Problem[] } {
-  const { documents, problems } = readDocuments({ path, text })
-  const [first, second] = documents
-  if (second) {
-    problems.push(
-      second.problemOf({
-        at: [],
-        message: 'a second document stands here',
-        hint: 'Keep one document in this file',
-      }),
-    )
-  }
+  const { first, problems } = readOneDocument({ path, text })
   if (!first && problems.length === 0) {
     problems.push({
       path,

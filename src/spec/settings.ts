@@ -1,6 +1,6 @@
 import { defaults } from '../../schemas/defaults.ts'
 import { inOrder } from './finding.ts'
-import { readDocuments } from './source-document.ts'
+import { readOneDocument } from './source-document.ts'
 import type { Problem, RepoSettings } from './spec.ts'
 import { validate } from './validate.ts'
 
@@ -17,17 +17,7 @@ export function parseRepoSettings(file: { path: string; text: string } | null): 
 } {
   const standard: RepoSettings = { specs: [...defaults.specs], defaults: { hosts: null } }
   if (file === null) return { settings: standard, problems: [] }
-  const { documents, problems } = readDocuments(file)
-  const [first, second] = documents
-  if (second) {
-    problems.push(
-      second.problemOf({
-        at: [],
-        message: 'a second document stands here',
-        hint: 'Keep one document in this file',
-      }),
-    )
-  }
+  const { first, problems } = readOneDocument(file)
   if (!first?.value) return { settings: standard, problems: inOrder(problems) }
   const { document, findings } = validate('Towline', first.value)
   if (!document || problems.length > 0) {

@@ -125,6 +125,17 @@ export function readDocuments({ path, text }: { path: string; text: string }): {
   return { documents, problems }
 }
 
+/** Reads a file that holds one document; a second one is a problem. `first` is null where there is none. */
+export function readOneDocument(file: { path: string; text: string }): {
+  first: SourceDocument | null
+  problems: Problem[]
+} {
+  const { documents, problems } = readDocuments(file)
+  const [first = null, second] = documents
+  const tooMany = { at: [], message: 'a second document stands here', hint: 'Keep one document in this file' }
+  return { first, problems: second ? [...problems, second.problemOf(tooMany)] : problems }
+}
+
 const startOfFile: Place = { line: 1, column: 1, endLine: 1, endColumn: 1 }
 
 type Fault = { range: Range; message: string; hint: string }
