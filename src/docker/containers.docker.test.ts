@@ -65,7 +65,6 @@ test('a container is created with every setting of its spec, and observed so', a
       cpus: 0.5,
       memoryBytes: spec.memoryBytes,
       environment: spec.environment,
-      healthcheck: spec.healthcheck,
     },
   })
   const page = `http://127.0.0.1:${observed?.ports[0]?.hostPort}/`
