@@ -134,7 +134,7 @@ async function executePhases(
     })
     await executeSteps(parts, work, due, {
       readyTimeoutMs: spec?.progressDeadlineMs ?? defaultReadyTimeoutMs,
-      onProgress: (_step, fraction, message) => journal.progress(phase, fraction, message),
+      onProgress: (fraction, message) => journal.progress(phase, fraction, message),
     })
   }
 }

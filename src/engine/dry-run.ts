@@ -1,5 +1,5 @@
 import { renderPlan } from '../report/plan-lines.ts'
-import { explain } from '../rollout/error.ts'
+import { explain, TowlineError } from '../rollout/error.ts'
 import type { Drift } from '../rollout/observed.ts'
 import { driftOf, planRelease } from '../rollout/plan.ts'
 import type { Problem } from '../spec/spec.ts'
@@ -98,7 +98,8 @@ export function isApplied({ desired, applied }: TargetRecord): boolean {
 
 function openWork(parts: DryRunParts, record: TargetRecord, signal: AbortSignal) {
   const host = parts.hosts.get(record.target.host)
-  if (!host) throw new Error(`host ${record.target.host} passed validation and is not there`)
+  if (!host)
+    throw new TowlineError(`host ${record.target.host} passed validation and is not there`, { fault: 'bug' })
   const claim = { target: record.key, holder: 'dry-run', epoch: 0, expiresAt: '' }
   return { record, host, claim, signal }
 }

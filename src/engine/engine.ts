@@ -181,6 +181,7 @@ export function createEngine(parts: EngineParts): Engine {
       }),
     )
   }
+
   async function pauseEnded(repo: string): Promise<boolean> {
     const newest = (await store.readRepo(repo))?.revisions.at(-1)
     return newest?.pausedTargets.some((paused) => pausedReason(paused, Date.now()) === null) ?? false

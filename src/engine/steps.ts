@@ -62,9 +62,7 @@ async function executeStep(
     ...(step.do === 'writeRelease' && {
       files: () => parts.files.read(record.target.repo, step.site.source, signal),
     }),
-    ...(options.onProgress && {
-      onProgress: (fraction: number, message: string) => options.onProgress?.(step, fraction, message),
-    }),
+    ...(options.onProgress && { onProgress: options.onProgress }),
   })
 }
 
@@ -107,7 +105,7 @@ export async function observeTarget(
   return viewTarget(observed, target, wantsSite ? siteFolder(parts.store.owner, target) : null)
 }
 
-type ProgressListener = (step: Step, fraction: number, message: string) => void
+type ProgressListener = (fraction: number, message: string) => void
 
 /** An act that must not be cut short still ends: a stop takes its grace, anything else far less than the margin. */
 function atomicTimeoutMs(step: Step): number {

@@ -7,6 +7,7 @@ import { join, relative } from 'node:path'
 import { styleText } from 'node:util'
 import { Octokit } from '@octokit/rest'
 import { testEngine } from '../support/docker-daemon.ts'
+import { runInSite } from '../support/host-shell.ts'
 import { buildTestImages } from '../support/images.ts'
 import { setUp } from '../support/set-up.ts'
 import { eventually, serverYaml, startTown, type Town } from '../support/town.ts'
@@ -78,15 +79,14 @@ async function tour(town: Town): Promise<void> {
   good(`is back  ${healed.Names[0]} (${healed.Status})`)
 
   heading('5. A release link is pointed elsewhere by hand')
-  const { helper, site } = await findSite(town)
-  await exec(town, helper, ['ln', '-sfn', 'releases/nowhere', `${site}/current`])
-  say(`broken   ${site}/current → releases/nowhere`)
+  await runInSite(town, 'docs', 'ln -sfn releases/nowhere current')
+  say('broken   current → releases/nowhere')
   await town.sweep()
   const target = await eventually('the link to be right again', async () => {
-    const link = await exec(town, helper, ['readlink', `${site}/current`])
+    const link = await runInSite(town, 'docs', 'readlink current')
     return link !== 'releases/nowhere' ? link : null
   })
-  good(`is back  ${site}/current → ${target}`)
+  good(`is back  current → ${target}`)
   await printAnswer(town, 'docs')
 }
 
@@ -153,23 +153,6 @@ async function stay(town: Town): Promise<void> {
     }
     await new Promise((resolve) => setTimeout(resolve, 100))
   }
-}
-
-/** The helper that mounts Towline's volume, and the one site in it. */
-async function findSite(town: Town): Promise<{ helper: string; site: string }> {
-  const [helper] = await town.docker.listContainers({ filters: { label: ['towline.role=files'] } })
-  if (!helper) throw new Error('the demo found no files helper')
-  const listed = await exec(town, helper.Id, ['ls', '/towline/sites'])
-  return { helper: helper.Id, site: `/towline/sites/${listed.split('\n')[0]}` }
-}
-
-async function exec(town: Town, container: string, command: string[]): Promise<string> {
-  const options = { Cmd: command, AttachStdout: true, AttachStderr: true, Tty: true }
-  const started = await town.docker.getContainer(container).exec(options)
-  const stream = await started.start({ Tty: true })
-  const chunks: Buffer[] = []
-  for await (const chunk of stream) chunks.push(Buffer.from(chunk))
-  return Buffer.concat(chunks).toString().trim()
 }
 
 async function readFixture(): Promise<Record<string, string>> {
