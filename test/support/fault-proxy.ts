@@ -8,6 +8,7 @@ import { createServer, type IncomingMessage, request, type ServerResponse } from
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
+import { pipeline } from 'node:stream/promises'
 
 /** `before`: the Engine never hears of the request. `after`: the Engine has done it, and nobody hears its answer. */
 export type Moment = 'before' | 'after'
@@ -47,15 +48,17 @@ export async function startFaultProxy(engineSocket: string): Promise<FaultProxy>
     const upstream = request({ socketPath: engineSocket, method, path, headers })
     upstream.on('error', () => res.destroy())
     res.on('close', () => upstream.destroy())
-    upstream.on('response', async (answer) => {
+    // Towline's end tears both connections down: an answer that is cut then is nothing to report.
+    upstream.on('response', (answer) => void passAnswer(answer).catch(() => res.destroy()))
+    async function passAnswer(answer: IncomingMessage): Promise<void> {
       if (isExecCreate(req)) return passExec(answer, { res, body, held: rule !== undefined })
       if (rule === undefined) {
         res.writeHead(answer.statusCode ?? 500, answer.headers)
-        return void answer.pipe(res)
+        return pipeline(answer, res)
       }
       await buffer(answer)
       stoppedCount += 1
-    })
+    }
     upstream.end(body)
   }
 
