@@ -154,7 +154,7 @@ export function parseSites(output: string): Record<string, ObservedSite> {
       releases: [],
     }
     sites[folder] = site
-    if (entry === 'release') site.releases.push({ id: value, complete: kind === 'complete' })
+    if (entry === 'release') site.releases.push({ id: value, complete: kind === 'complete', damage: null })
     else if (entry === 'current' || entry === 'webroot') site[entry] = toLink(kind, value)
   }
   return sites

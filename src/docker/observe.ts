@@ -33,7 +33,7 @@ export async function observeHost(
   const containers = deep
     ? await inspectAll(engine, listed, { signal })
     : listed.map((info) => fromList(info))
-  return { host: engine.name, at, deep, containers, sites }
+  return { host: engine.name, at, deep, containers, sites, networks: null, volumes: null }
 }
 
 async function listContainers(

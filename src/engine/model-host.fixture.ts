@@ -29,6 +29,8 @@ export function modelHost({ name = 'web-1', volume }: { name?: string; volume: s
     containers: [],
     sites: {},
     names: [volume],
+    networks: null,
+    volumes: null,
   }
   let refuse: (act: string) => void = () => {}
   let answer: (name: string) => Partial<Probe> = () => ({})

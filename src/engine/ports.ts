@@ -4,7 +4,7 @@
  */
 
 import type { CheckRun } from '../report/check-run.ts'
-import type { ObservedHost } from '../rollout/observed.ts'
+import type { Inventory, ObservedHost, StandingContainer } from '../rollout/observed.ts'
 import type { PinnedImage } from '../rollout/release.ts'
 import type { HostStep } from '../rollout/step.ts'
 import type { PullPolicy } from '../spec/spec.ts'
@@ -56,15 +56,22 @@ export type DockerHost = {
   name: string
   /**
    * All that is ours in one list call; `deep` inspects each container too; `sites` reads the links and releases of
-   * all sites in one exec; `only` narrows the list to one app, which costs a fraction on a full host.
+   * all sites in one exec, and `files` names releases whose every file is held against the manifest; `resources` lists
+   * our networks and volumes; `only` narrows the list of containers to one app, which costs a fraction on a full host.
    * @throws TowlineError `temporary` where the host does not answer.
    */
   observe(options: {
     deep?: boolean
     sites?: boolean
+    files?: readonly { folder: string; releaseId: string }[]
+    resources?: boolean
     only?: { repo: string; app: string }
     signal: AbortSignal
   }): Promise<ObservedHost>
+  /** All that is ours, of whatever target or none. Each thing is asked for by the owner label, one list call a kind. */
+  inventory(options: { signal: AbortSignal }): Promise<Inventory>
+  /** Every container of a target or role of ours as it stands, for rebuilding records that were lost. */
+  survey(options: { signal: AbortSignal }): Promise<StandingContainer[]>
   /**
    * Resolves a reference to what it means now, without downloading layers. @throws TowlineError `input` where no
    * registry has it, `temporary` where the registry does not answer.

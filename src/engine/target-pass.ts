@@ -117,9 +117,11 @@ async function act(parts: TargetParts, work: TargetWork): Promise<NextLook> {
   }
 }
 
+const nothingSeen: TargetView = { containers: [], site: null, networks: null, volumes: null }
+
 /** A deployment observes for itself; only healing needs the view now. */
 async function lookIfIdle(parts: TargetParts, work: TargetWork): Promise<TargetView> {
-  return hasOpen(work.record) ? { containers: [], site: null } : observeTarget(parts, work)
+  return hasOpen(work.record) ? nothingSeen : observeTarget(parts, work)
 }
 
 async function write(

@@ -27,12 +27,20 @@ export function describeStep(step: Step): string | null {
       return `stop container ${step.name}`
     case 'startContainer':
       return `start container ${step.name}`
+    case 'restartContainer':
+      return `restart container ${step.name}`
     case 'removeContainer':
       return `remove container ${step.name}`
     case 'removeRelease':
       return `remove release ${step.releaseId}`
     case 'removeSite':
       return `remove ${step.folder}`
+    case 'removeNetwork':
+      return `remove network ${step.name}`
+    case 'removeVolume':
+      return `remove volume ${step.name} and what is in it`
+    case 'removeImage':
+      return `remove image ${step.name}`
     case 'awaitReady':
     case 'monitor':
       return null

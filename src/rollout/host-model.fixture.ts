@@ -41,6 +41,13 @@ export function applyToModel(host: HostModel, step: Step): HostModel[] {
     }
     case 'startContainer':
       return [withState(host, step.name, 'running')]
+    case 'restartContainer':
+      return [withHealth(withState(host, step.name, 'running'), step.name)]
+    case 'removeNetwork':
+    case 'removeVolume':
+      return [{ ...host, names: host.names.filter((name) => name !== step.name) }]
+    case 'removeImage':
+      return [{ ...host, names: host.names.filter((name) => name !== step.id) }]
     case 'stopContainer':
       return [withState(host, step.name, 'exited')]
     case 'removeContainer':
@@ -94,6 +101,15 @@ function withState(host: HostModel, name: string, state: ContainerState): HostMo
   return { ...host, containers: host.containers.map(change) }
 }
 
+/** What is started anew answers again. */
+function withHealth(host: HostModel, name: string): HostModel {
+  const change = (container: ObservedContainer): ObservedContainer =>
+    container.name === name && container.health === 'unhealthy'
+      ? { ...container, health: 'healthy' }
+      : container
+  return { ...host, containers: host.containers.map(change) }
+}
+
 /** The directory is seen without its manifest first. */
 function writeRelease(host: HostModel, step: Extract<Step, { do: 'writeRelease' }>): HostModel[] {
   return [false, true].map((complete) =>
@@ -101,7 +117,7 @@ function writeRelease(host: HostModel, step: Extract<Step, { do: 'writeRelease' 
       ...site,
       releases: [
         ...site.releases.filter(({ id }) => id !== step.releaseId),
-        { id: step.releaseId, complete },
+        { id: step.releaseId, complete, damage: null },
       ],
     })),
   )
@@ -131,6 +147,8 @@ export function anyHost(release: Release): fc.Arbitrary<HostModel> {
       containers: [...ours.flatMap((found) => found ?? []), ...old, ...foreign],
       sites: { 'sites/blog-99999999': foreignSite, ...(site && { [siteFolder]: site }) },
       names: [],
+      networks: null,
+      volumes: null,
     }))
 }
 
@@ -185,7 +203,9 @@ function anySite(release: Release): fc.Arbitrary<ObservedSite> {
     webroot: link,
     releases: fc
       .subarray([release.id, 'old', 'older'])
-      .chain((ids) => fc.tuple(...ids.map((id) => fc.boolean().map((complete) => ({ id, complete }))))),
+      .chain((ids) =>
+        fc.tuple(...ids.map((id) => fc.boolean().map((complete) => ({ id, complete, damage: null })))),
+      ),
   })
 }
 
@@ -204,7 +224,7 @@ const foreignSite: ObservedSite = {
   current: { kind: 'link', to: 'releases/blog', dangling: false },
   webroot: { kind: 'link', to: 'current', dangling: false },
   releases: [
-    { id: 'blog', complete: true },
-    { id: 'half', complete: false },
+    { id: 'blog', complete: true, damage: null },
+    { id: 'half', complete: false, damage: null },
   ],
 }

@@ -1,4 +1,4 @@
-import type { Mount, PortBinding, RestartPolicy } from './release.ts'
+import type { ContainerSpec, Mount, PortBinding, RestartPolicy } from './release.ts'
 
 export type ContainerState = 'created' | 'running' | 'paused' | 'restarting' | 'removing' | 'exited' | 'dead'
 
@@ -34,12 +34,18 @@ export type ObservedLink =
   | { kind: 'missing' }
   | { kind: 'other' }
 
-/** One site's folder in Towline's volume. A release counts as complete when its manifest is there. */
+/**
+ * A release directory. It counts as complete when its manifest is there; `damage` says what of its files is not as the
+ * manifest has it, empty where all is, null where nobody read them.
+ */
+export type ObservedRelease = { id: string; complete: boolean; damage: string[] | null }
+
+/** One site's folder in Towline's volume. */
 export type ObservedSite = {
   folder: string
   current: ObservedLink
   webroot: ObservedLink
-  releases: { id: string; complete: boolean }[]
+  releases: ObservedRelease[]
 }
 
 /** All that is ours on one host, read in one go. */
@@ -52,7 +58,36 @@ export type ObservedHost = {
   containers: ObservedContainer[]
   /** Sites by folder, or null where nobody asked for them. */
   sites: Record<string, ObservedSite> | null
+  /** Names of our networks and volumes, or null where nobody asked for them. */
+  networks: string[] | null
+  volumes: string[] | null
 }
 
 /** A difference between the applied release and the host, in words a person can check. */
 export type Drift = { subject: string; field: string; expected: string; found: string }
+
+/** A thing on a host that carries this installation's owner label, or a site's folder in its volume. */
+export type OwnedThing = {
+  kind: 'container' | 'network' | 'volume' | 'image' | 'site'
+  /** Docker's id; the name where Docker knows none (volumes), the folder of a site. */
+  id: string
+  name: string
+  labels: Record<string, string>
+  /** By the host's own clock; null where it does not say. */
+  createdAt: string | null
+  /** Containers that use it, of anybody; null where that has no meaning. */
+  userCount: number | null
+}
+
+/** All that is ours on one host, the helper and things of no target included: what the search for orphans looks at. */
+export type Inventory = {
+  host: string
+  /** The Engine's own id: another one means another Engine answers under this endpoint. */
+  engineId: string
+  /** The host's clock when it answered. */
+  at: string
+  things: OwnedThing[]
+}
+
+/** A container as it stands, in the words it could be created from again; and what it is doing. */
+export type StandingContainer = { spec: ContainerSpec; state: ContainerState; createdAt: string }

@@ -19,7 +19,7 @@ import type { Target } from './target.ts'
 const target: Target = { repo: 'acme/config', app: 'shop', host: 'web-1', preview: null }
 const image = 'shop@sha256:b2'
 const docs = 'sites/docs'
-const nothing: TargetView = { containers: [], site: null }
+const nothing: TargetView = { containers: [], site: null, networks: null, volumes: null }
 
 function spec(name: string): ContainerSpec {
   return containerSpec({
@@ -68,7 +68,7 @@ const servingSite: ObservedSite = {
   folder: docs,
   current: { kind: 'link', to: 'releases/old', dangling: false },
   webroot: { kind: 'link', to: 'current', dangling: false },
-  releases: [{ id: 'old', complete: true }],
+  releases: [{ id: 'old', complete: true, damage: null }],
 }
 
 describe('a Service', () => {
@@ -209,13 +209,21 @@ describe('a Service', () => {
 describe('a Site', () => {
   test('moves by `current` alone while the folder it serves keeps its name', () => {
     const release = siteWith()
-    const view = { containers: release.containers.map((each) => observedContainer(each)), site: servingSite }
+    const view = {
+      ...nothing,
+      containers: release.containers.map((each) => observedContainer(each)),
+      site: servingSite,
+    }
     expect(plan(release, view, false)).toEqual(['writeRelease new', 'point current>releases/new'])
   })
 
   test('points the webroot straight into the new release where the served folder changes', () => {
     const release = siteWith({ root: 'public' })
-    const view = { containers: release.containers.map((each) => observedContainer(each)), site: servingSite }
+    const view = {
+      ...nothing,
+      containers: release.containers.map((each) => observedContainer(each)),
+      site: servingSite,
+    }
     expect(plan(release, view, false)).toEqual([
       'writeRelease new',
       'point webroot>releases/new/public current>releases/new webroot>current/public',
@@ -223,8 +231,8 @@ describe('a Site', () => {
   })
 
   test('writes a half-written release anew', () => {
-    const site = { ...servingSite, releases: [{ id: 'new', complete: false }] }
-    const steps = planRelease(siteWith(), { containers: [], site }, { prove: false, keepReleaseIds: null })
+    const site = { ...servingSite, releases: [{ id: 'new', complete: false, damage: null }] }
+    const steps = planRelease(siteWith(), { ...nothing, site }, { prove: false, keepReleaseIds: null })
     expect(steps.find((step) => step.do === 'writeRelease')).toMatchObject({
       reason: 'the release directory is not whole',
       drift: { subject: `release ${docs}/releases/new`, expected: 'complete', found: 'incomplete' },
@@ -234,6 +242,7 @@ describe('a Site', () => {
   test('names what stands where a link is expected', () => {
     const release = siteWith({ id: 'old' })
     const view = (site: ObservedSite) => ({
+      ...nothing,
       containers: release.containers.map((each) => observedContainer(each)),
       site,
     })
@@ -265,10 +274,10 @@ describe('a Site', () => {
     const site: ObservedSite = {
       ...servingSite,
       current: { kind: 'link', to: 'releases/new', dangling: false },
-      releases: ids.map((id) => ({ id, complete: id !== 'c' })),
+      releases: ids.map((id) => ({ id, complete: id !== 'c', damage: null })),
     }
     const release = siteWith()
-    const view = { containers: release.containers.map((each) => observedContainer(each)), site }
+    const view = { ...nothing, containers: release.containers.map((each) => observedContainer(each)), site }
     const steps = planRelease(release, view, { prove: false, keepReleaseIds: ['b'] })
     expect(acts(steps)).toEqual(['removeRelease a', 'removeRelease c'])
     expect(driftOf(steps)).toEqual([
@@ -286,8 +295,10 @@ test('a target sees what carries its repo, app and preview, and its own site alo
     deep: true,
     containers: [...foreignContainers, mine],
     sites: { 'sites/blog-99999999': { ...servingSite, folder: 'sites/blog-99999999' }, [docs]: servingSite },
+    networks: null,
+    volumes: null,
   }
-  expect(viewTarget(host, target, docs)).toEqual({ containers: [mine], site: servingSite })
+  expect(viewTarget(host, target, docs)).toEqual({ ...nothing, containers: [mine], site: servingSite })
   const preview = viewTarget(host, { ...target, preview: 12 }, null)
   expect(preview.containers.map(({ name }) => name)).toEqual(['preview-1'])
   expect(preview.site).toBeNull()
@@ -296,7 +307,7 @@ test('a target sees what carries its repo, app and preview, and its own site alo
 })
 
 test('a first deployment that failed leaves nothing but volumes', () => {
-  const view = { containers: [observedContainer(spec('new-1'))], site: servingSite }
+  const view = { ...nothing, containers: [observedContainer(spec('new-1'))], site: servingSite }
   const steps = planRemoval(view)
   expect(acts(steps)).toEqual(['removeContainer new-1', 'removeSite'])
   expect(steps).toMatchObject([{ id: 'id-new-1', graceMs: 10_000 }, { folder: docs }])
@@ -429,7 +440,10 @@ describe('on any host', () => {
         const site: ObservedSite = {
           ...servingSite,
           webroot: { kind: 'link', to: from === '.' ? 'current' : `current/${from}`, dangling: false },
-          releases: [...servingSite.releases, ...(half ? [{ id: 'new', complete: false }] : [])],
+          releases: [
+            ...servingSite.releases,
+            ...(half ? [{ id: 'new', complete: false, damage: null }] : []),
+          ],
         }
         const host: HostModel = {
           host: 'web-1',
@@ -437,6 +451,8 @@ describe('on any host', () => {
           deep: true,
           containers: [],
           sites: { [docs]: site },
+          networks: null,
+          volumes: null,
           names: [],
         }
         const folders: Record<string, string> = { old: from, new: to }

@@ -4,8 +4,13 @@ import type { ContainerSpec, Release, SiteRelease } from './release.ts'
 import type { Step } from './step.ts'
 import type { Target } from './target.ts'
 
-/** The part of a host that belongs to one target. */
-export type TargetView = { containers: ObservedContainer[]; site: ObservedSite | null }
+/** The part of a host that belongs to one target. Networks and volumes are all of ours, null where nobody looked. */
+export type TargetView = {
+  containers: ObservedContainer[]
+  site: ObservedSite | null
+  networks: string[] | null
+  volumes: string[] | null
+}
 
 /** Cuts one target's view out of a host. `folder` is its site folder, null for a Service. */
 export function viewTarget(observed: ObservedHost, target: Target, folder: string | null): TargetView {
@@ -16,7 +21,8 @@ export function viewTarget(observed: ObservedHost, target: Target, folder: strin
       labels['towline.app'] === target.app &&
       labels['towline.preview'] === preview,
   )
-  return { containers, site: folder === null ? null : (observed.sites?.[folder] ?? null) }
+  const { networks, volumes } = observed
+  return { containers, site: folder === null ? null : (observed.sites?.[folder] ?? null), networks, volumes }
 }
 
 /**

@@ -29,6 +29,8 @@ export type StepAct =
     }
   | { do: 'stopContainer'; phase: WorkPhase; name: string; graceMs: number }
   | { do: 'startContainer'; phase: 'updating_routes'; name: string }
+  /** For one that runs and does not answer. */
+  | { do: 'restartContainer'; phase: 'updating_routes'; name: string; graceMs: number }
   /**
    * Wait until each container is ready: healthy, or running without a restart for `settleMs`. `created` names those
    * made by this plan: every restart of theirs counts against them.
@@ -40,5 +42,11 @@ export type StepAct =
   | { do: 'removeContainer'; phase: WorkPhase | 'active'; name: string; id: string; graceMs: number }
   /** Refused where `current` leads to the release. */
   | { do: 'removeRelease'; phase: 'active'; folder: string; releaseId: string }
-  /** Everything of a site: links, releases, manifests. Only for one that was never proven. */
+  /** Everything of a site: links, releases, manifests. Only for one that was never proven, or is wanted no more. */
   | { do: 'removeSite'; phase: 'active'; folder: string }
+  /** Left as it is where containers are still on it. */
+  | { do: 'removeNetwork'; phase: 'active'; name: string }
+  /** Data and all. Left as it is where a container uses it. */
+  | { do: 'removeVolume'; phase: 'active'; name: string }
+  /** Left as it is where a container uses it. */
+  | { do: 'removeImage'; phase: 'active'; id: string; name: string }
