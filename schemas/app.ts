@@ -47,8 +47,8 @@ export const Rollout = closed(
   {
     progressDeadline: Type.Optional(
       positiveDuration({
-        description: 'How long a release may take to become ready.',
-        default: defaults.progressDeadline,
+        description:
+          'How long one phase may take without getting on, e.g. until a release is ready. Default: `limits.progressDeadline` of server.yaml.',
       }),
     ),
     keepReleases: Type.Optional(
@@ -58,6 +58,14 @@ export const Rollout = closed(
         default: defaults.keepReleases,
         title: 'a whole number from 1 to 50',
         description: 'Releases kept for a rollback, the active one included.',
+      }),
+    ),
+    recreateVolumes: Type.Optional(
+      Type.Boolean({
+        default: defaults.recreateVolumes,
+        title: 'true or false',
+        description:
+          'Whether a volume that vanished from its host is made again, empty. Otherwise the app is left as it is and the loss is reported.',
       }),
     ),
   },

@@ -8,8 +8,8 @@ export const defaults = {
   serviceMonitor: '5s',
   /** A static file server has nothing to warm up: it answers at once or is wrong. */
   siteMonitor: '2s',
-  progressDeadline: '5m',
   keepReleases: 5,
+  recreateVolumes: false,
   root: '.',
   /** Docker's own, from the `HEALTHCHECK` instruction. */
   healthcheck: { interval: '30s', timeout: '30s', retries: 3, start_period: '0s' },
@@ -28,6 +28,15 @@ export const defaults = {
       command: ['caddy', 'file-server', '--root', '{root}', '--listen', ':80'],
     },
   },
-  schedule: { sweep: '*/5 * * * *', poll: '10s' },
-  limits: { perHost: 4, total: 16, deadline: '30m', githubWriteInterval: '1s' },
+  schedule: { sweep: '*/5 * * * *', stuck: '*/2 * * * *', poll: '10s' },
+  limits: {
+    perHost: 4,
+    total: 16,
+    progressDeadline: '5m',
+    deadline: '30m',
+    orphanGrace: '5m',
+    githubWriteInterval: '1s',
+  },
+  orphans: { remove: true, volumes: false },
+  prune: { enabled: false, delay: '1h', max: 3, volumes: false },
 } as const

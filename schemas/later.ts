@@ -44,7 +44,6 @@ export const laterKeys: Record<'Service' | 'Site' | 'Towline' | 'Server', LaterK
     build: { instead: 'Build the files elsewhere and commit them under `source: {files: <folder>}`' },
   },
   Towline: {
-    prune: { instead: 'Remove containers of deleted specs by hand' },
     previews: { instead: 'Remove it; pull requests get no preview' },
     windows: { instead: 'Use `paused` in a spec' },
   },
@@ -55,9 +54,6 @@ export const laterKeys: Record<'Service' | 'Site' | 'Towline' | 'Server', LaterK
     'hosts.*.knownHosts': { instead: 'Use a unix:// or tcp:// endpoint' },
     'hosts.*.tls.*.env': { instead: 'Use `{file: /absolute/path}`', standsFor: 'file' },
     'images.proxy': { instead: 'Remove it; routes are not supported yet' },
-    'schedule.stuck': { instead: 'Remove it; limits.deadline and rollout.progressDeadline end a deployment' },
-    'limits.progressDeadline': { instead: 'Use `rollout.progressDeadline` in a spec' },
-    'limits.orphanGrace': { instead: 'Remove it' },
     'policy.privileged': { instead: 'Remove it; nothing runs privileged' },
     'policy.hostNetwork': { instead: 'Remove it; nothing runs on the host network' },
     'policy.capabilities': { instead: 'Remove it; nothing gets extra capabilities' },

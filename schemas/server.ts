@@ -130,6 +130,16 @@ export const Server = documentOf(
               examples: [defaults.schedule.sweep],
             }),
           ),
+          stuck: Type.Optional(
+            Type.String({
+              maxLength: 100,
+              default: defaults.schedule.stuck,
+              format: 'cron',
+              title: 'a cron expression',
+              description: 'When to look for deployments that do not get on, as cron in UTC.',
+              examples: [defaults.schedule.stuck],
+            }),
+          ),
           poll: Type.Optional(
             positiveDuration({
               description:
@@ -146,10 +156,23 @@ export const Server = documentOf(
         {
           perHost: Type.Optional(count(defaults.limits.perHost, 'Deployments at a time on one host.')),
           total: Type.Optional(count(defaults.limits.total, 'Deployments at a time in all.')),
+          progressDeadline: Type.Optional(
+            positiveDuration({
+              description:
+                'Time one phase of a deployment may take without getting on, where its spec does not say.',
+              default: defaults.limits.progressDeadline,
+            }),
+          ),
           deadline: Type.Optional(
             duration({
               description: 'Time a deployment may take in all.',
               default: defaults.limits.deadline,
+            }),
+          ),
+          orphanGrace: Type.Optional(
+            positiveDuration({
+              description: 'How long a thing of ours that nothing explains is left before it is removed.',
+              default: defaults.limits.orphanGrace,
             }),
           ),
           githubWriteInterval: Type.Optional(
@@ -160,6 +183,27 @@ export const Server = documentOf(
           ),
         },
         { description: 'Bounds.' },
+      ),
+    ),
+    orphans: Type.Optional(
+      closed(
+        {
+          remove: Type.Optional(
+            Type.Boolean({
+              default: defaults.orphans.remove,
+              title: 'true or false',
+              description: 'Whether they are removed, or only reported.',
+            }),
+          ),
+          volumes: Type.Optional(
+            Type.Boolean({
+              default: defaults.orphans.volumes,
+              title: 'true or false',
+              description: 'Whether volumes are removed too, with the data in them.',
+            }),
+          ),
+        },
+        { description: 'Things of this installation that no app and no record explains any more.' },
       ),
     ),
     policy: Type.Optional(

@@ -12,6 +12,7 @@ import { createServer } from './monitor/server.ts'
 import { loadServerConfig, openHosts } from './operator-config.ts'
 import { openMirror } from './repo/mirror.ts'
 import { explain, TowlineError } from './rollout/error.ts'
+import { installationOwner } from './rollout/target.ts'
 import { readSourceFiles } from './source/files.ts'
 import { openEmbeddedStore } from './store/embedded.ts'
 
@@ -27,14 +28,15 @@ export type Towline = {
 /** Wires all parts and starts them. @throws TowlineError `operator` for settings that cannot work. */
 export async function startTowline(environment: Environment, log: Logger): Promise<Towline> {
   const config = await loadServerConfig(environment)
+  const address = gitHubAddress({ host: environment.gheHost, protocol: environment.gheProtocol })
   const privateKey = await loadPrivateKey(environment)
   await mkdir(environment.dataFolder, { recursive: true })
   const store = await openEmbeddedStore({
     folder: join(environment.dataFolder, 'store'),
+    proposedOwner: installationOwner({ apiUrl: address.apiUrl, appId: environment.appId }),
     onDamage: (damage) => log.error(damage, 'a damaged file was set aside; what it held may be older now'),
   })
   const hosts = await openHosts(config, store.owner)
-  const address = gitHubAddress({ host: environment.gheHost, protocol: environment.gheProtocol })
   const app = createApp({
     appId: environment.appId,
     privateKey,

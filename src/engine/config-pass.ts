@@ -189,7 +189,13 @@ function dependenciesFirst(wishes: Wish[]): Wish[] {
 /** The same input, handled the same way. What is compared besides the hash does not change what runs. */
 function sameWish(a: Desired, b: Desired): boolean {
   const handling = ({ spec: { spec } }: Desired) =>
-    JSON.stringify([spec.paused, spec.dependsOn, spec.keepReleases, spec.progressDeadlineMs])
+    JSON.stringify([
+      spec.paused,
+      spec.dependsOn,
+      spec.keepReleases,
+      spec.progressDeadlineMs,
+      spec.recreateVolumes,
+    ])
   return a.specHash === b.specHash && handling(a) === handling(b)
 }
 
@@ -284,6 +290,8 @@ async function storeRevision(
       ],
       unchangedCount: known?.unchangedCount ?? wishes.unchangedCount,
       pausedTargets: wishes.paused,
+      removals: [],
+      pruneRefused: null,
       supersededBy: null,
       attempt: (known?.attempt ?? 1) + (renewed ? 1 : 0),
       report: renewed ? newReport : (known?.report ?? newReport),
@@ -322,6 +330,8 @@ export function newTarget(key: string, target: Target): TargetRecord {
     deployments: [],
     reports: {},
     healing: null,
+    drift: null,
+    removal: null,
   }
 }
 

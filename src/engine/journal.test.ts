@@ -76,7 +76,14 @@ test('an event that comes after the end changes nothing', async () => {
 
 test('success and the applied release are one write, and healing starts anew', async () => {
   const there = await scene()
-  const healing = { failureCount: 3, notBefore: '', lastDrift: [], lastHealedAt: null }
+  const healing = {
+    failureCount: 3,
+    notBefore: '',
+    lastDrift: [],
+    lastHealedAt: null,
+    healedAt: {},
+    degraded: null,
+  }
   await there.store.updateTarget(shop.target, (record) => ({ ...(record ?? recordOf('shop', [])), healing }))
   let writeCount = 0
   const { updateTarget } = there.store

@@ -3,12 +3,13 @@ import { TowlineError } from '../rollout/error.ts'
 import { boundRepo, boundTarget } from '../store/bounds.ts'
 import { frozen } from '../store/frozen.ts'
 import type { Store } from './ports.ts'
-import type { Claim, Delivery, RepoRecord, TargetRecord } from './records.ts'
+import type { Claim, Delivery, HostRecord, RepoRecord, TargetRecord } from './records.ts'
 
 /** A store that forgets with the process, for tests. It passes the contract of every store. */
 export function memoryStore({ nowMs = () => Date.now() }: { nowMs?: () => number } = {}): Store {
   const targets = new Map<string, TargetRecord>()
   const repos = new Map<string, RepoRecord>()
+  const hosts = new Map<string, HostRecord>()
   const deliveries = new Map<string, Delivery>()
   const claims = new Map<string, { holder: string; epoch: number; expiresAtMs: number }>()
   let epoch = 0
@@ -61,6 +62,17 @@ export function memoryStore({ nowMs = () => Date.now() }: { nowMs?: () => number
       const changed = frozen(boundRepo(change(repos.get(repo) ?? null)))
       repos.set(repo, changed)
       return changed
+    },
+    readHost: async (host) => hosts.get(host) ?? null,
+    listHosts: async () => [...hosts.values()],
+    async updateHost(host, change) {
+      refuseIfClosed()
+      const changed = frozen(change(hosts.get(host) ?? null))
+      hosts.set(host, changed)
+      return changed
+    },
+    async raiseEpoch(above) {
+      epoch = Math.max(epoch, above)
     },
     async addDelivery(delivery) {
       refuseIfClosed()

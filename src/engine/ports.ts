@@ -8,7 +8,7 @@ import type { Inventory, ObservedHost, StandingContainer } from '../rollout/obse
 import type { PinnedImage } from '../rollout/release.ts'
 import type { HostStep } from '../rollout/step.ts'
 import type { PullPolicy } from '../spec/spec.ts'
-import type { Claim, Delivery, RepoRecord, TargetRecord } from './records.ts'
+import type { Claim, Delivery, HostRecord, RepoRecord, TargetRecord } from './records.ts'
 
 /** Structured log, as pino writes it. */
 export type Log = Record<'debug' | 'info' | 'warn' | 'error', (fields: object, message: string) => void>
@@ -155,6 +155,13 @@ export type Store = {
   readRepo(repo: string): Promise<RepoRecord | null>
   listRepos(): Promise<RepoRecord[]>
   updateRepo(repo: string, change: (record: RepoRecord | null) => RepoRecord): Promise<RepoRecord>
+
+  readHost(host: string): Promise<HostRecord | null>
+  listHosts(): Promise<HostRecord[]>
+  updateHost(host: string, change: (record: HostRecord | null) => HostRecord): Promise<HostRecord>
+
+  /** From now on every epoch is higher than this one: hosts may show more than a restored store remembers. */
+  raiseEpoch(above: number): Promise<void>
 
   /** Stores a webhook delivery once. `duplicate` where its GUID is known already. */
   addDelivery(delivery: Delivery): Promise<'stored' | 'duplicate'>

@@ -50,6 +50,8 @@ export function revisionOf(
     deploymentIds: deployments.map(({ id, target: key }) => ({ target: key, deploymentId: id })),
     unchangedCount: 0,
     pausedTargets: [],
+    removals: [],
+    pruneRefused: null,
     supersededBy: null,
     attempt: 1,
     report: newReport,

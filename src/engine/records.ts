@@ -1,11 +1,12 @@
 import type { Deployment } from '../rollout/deployment.ts'
+import type { DriftEpisode } from '../rollout/drift-episode.ts'
 import type { Drift } from '../rollout/observed.ts'
 import type { Release } from '../rollout/release.ts'
 import type { Target, TargetKey } from '../rollout/target.ts'
 import type { LocatedSpec, Problem } from '../spec/spec.ts'
 
 /** Version of the stored shapes. A store that meets a newer one refuses to start; an older one is migrated. */
-export const schemaVersion = 1
+export const schemaVersion = 2
 
 /** The right to work on a target. A write with an epoch that is not the newest is refused. */
 export type Claim = { target: TargetKey; holder: string; epoch: number; expiresAt: string }
@@ -29,13 +30,23 @@ export type ReportState = {
   done: boolean
 }
 
-/** Healing of one target: its backoff, and what was last put right. */
+/** Healing of one target: its backoff, its bounds, and what was last put right. */
 export type Healing = {
   failureCount: number
   notBefore: string
   lastDrift: Drift[]
   lastHealedAt: string | null
+  /** When each container was put right lately, by its name; no longer back than the window that bounds it. */
+  healedAt: Record<string, string[]>
+  /** Set while healing has given up for now: what it cannot put right is told once, and left alone. */
+  degraded: { since: string; reason: string } | null
 }
+
+/** The drift of a target that was last seen, and what GitHub was told of it. */
+export type DriftRecord = { episode: DriftEpisode; report: ReportState }
+
+/** An app that left the config repo and is to be taken off its host: not before `removeAfter`. */
+export type Removal = { since: string; removeAfter: string; commit: string }
 
 /** All that is known of one target: desired, attempted and applied are three fields. */
 export type TargetRecord = {
@@ -51,6 +62,9 @@ export type TargetRecord = {
   /** By deployment id, for the deployments above. */
   reports: Record<string, ReportState>
   healing: Healing | null
+  drift: DriftRecord | null
+  /** null for an app the repo wants, or where pruning is off. */
+  removal: Removal | null
 }
 
 /** What the config repo said at one commit, for the check run over all. */
@@ -62,6 +76,10 @@ export type Revision = {
   deploymentIds: { target: TargetKey; deploymentId: string }[]
   unchangedCount: number
   pausedTargets: { target: TargetKey; reason: string; until: string | null }[]
+  /** Targets this commit no longer wants and that are going to be removed. */
+  removals: { target: TargetKey; removeAfter: string }[]
+  /** Why nothing is removed though apps left the repo and pruning is on; null otherwise. */
+  pruneRefused: string | null
   /** Set when a newer commit took over before this one ended. */
   supersededBy: string | null
   attempt: number
@@ -77,6 +95,17 @@ export type RepoRecord = {
   head: string | null
   /** Newest last, bounded. */
   revisions: Revision[]
+}
+
+/** What is known of one Docker host beyond what it shows now. */
+export type HostRecord = {
+  version: number
+  host: string
+  /** The Engine that answered first under this name; another one is not trusted with removals. */
+  engineId: string | null
+  /** Since when it gives no answer; null while it does. */
+  unknownSince: string | null
+  lastSeenAt: string | null
 }
 
 /** What a webhook said, reduced to what we look at: the hint "look again at this repo", or a re-run. */

@@ -54,6 +54,7 @@ function wish(specHash: string, at = commit): Desired {
     monitorMs: 0,
     progressDeadlineMs: 300_000,
     keepReleases: 5,
+    recreateVolumes: false,
     labels: {},
     image: 'shop:1',
     pullPolicy: 'missing' as const,

@@ -33,6 +33,7 @@ const service: ServiceSpec = {
   monitorMs: 0,
   progressDeadlineMs: 300_000,
   keepReleases: 2,
+  recreateVolumes: false,
   labels: {},
   image: 'shop:1',
   pullPolicy: 'missing',

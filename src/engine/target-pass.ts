@@ -178,6 +178,8 @@ async function recordHealing(
         lastDrift: drift,
         lastHealedAt:
           failureCount === 0 ? new Date(nowMs).toISOString() : (stored.healing?.lastHealedAt ?? null),
+        healedAt: stored.healing?.healedAt ?? {},
+        degraded: null,
       }
       return { ...stored, healing }
     },

@@ -6,6 +6,12 @@ import type { TargetKey } from './target.ts'
 /** What asked for a deployment. */
 export type Trigger = 'push' | 'rerun' | 'sweep' | 'cli' | 'api'
 
+/**
+ * Why a deployment counts as stuck: its absolute deadline passed, its phase did not get on, or nobody works on it
+ * though its claim lapsed.
+ */
+export type StuckReason = 'deadline' | 'progress' | 'claim'
+
 /** How a deployment ended. `phase` is where it stood when it ended. */
 export type Result =
   | { kind: 'succeeded' }
@@ -16,6 +22,8 @@ export type Result =
       reason: string
       hint: string
       logTail: string[]
+      /** Set where the watch for stuck deployments ended it: why it counted as stuck. */
+      stuck?: StuckReason
       /** What became of the release before: `serving`, `restored`, `none` (there was none), or why it could not be put back. */
       previous: string
     }
@@ -63,7 +71,15 @@ export type DeploymentEvent =
   /** Still queued, and this is what for. */
   | { type: 'waiting'; message: string }
   | { type: 'succeeded'; message?: string }
-  | { type: 'failed'; fault: Fault; reason: string; hint: string; logTail: string[]; previous: string }
+  | {
+      type: 'failed'
+      fault: Fault
+      reason: string
+      hint: string
+      logTail: string[]
+      previous: string
+      stuck?: StuckReason
+    }
   | { type: 'superseded'; by: string }
   | { type: 'cancelled'; reason: string }
 

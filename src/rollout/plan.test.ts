@@ -459,7 +459,7 @@ describe('on any host', () => {
         const steps = planRelease(release, viewOf(release, host), { prove: true, keepReleaseIds: [] })
         for (const state of walk(host, steps)) {
           const served = resolveWebroot(state)
-          expect(state.sites[docs]?.releases).toContainEqual({ id: served.id, complete: true })
+          expect(state.sites[docs]?.releases).toContainEqual({ id: served.id, complete: true, damage: null })
           expect(served.folder).toBe(folders[served.id])
         }
       }),
@@ -475,7 +475,7 @@ function expectRelease(host: HostModel, release: Release): void {
   for (const container of view.containers) expect(['running', 'restarting']).toContain(container.state)
   if (!release.site) return
   expect(resolveWebroot(host)).toEqual({ id: release.id, folder: release.site.root })
-  expect(view.site?.releases).toEqual([{ id: release.id, complete: true }])
+  expect(view.site?.releases).toEqual([{ id: release.id, complete: true, damage: null }])
 }
 
 function stateOf(host: HostModel, name: string): string | undefined {

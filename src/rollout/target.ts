@@ -37,3 +37,14 @@ export function targetDigest(owner: string, target: Target): string {
 export function volumeName(owner: string): string {
   return `towline-${owner.slice(0, 8)}`
 }
+
+/**
+ * The owner id a first start takes, in the form of a UUID. It follows from what an installation is, the App at its GitHub,
+ * so that a start whose data folder was lost knows its own things on the hosts again. A random one would disown them.
+ */
+export function installationOwner({ apiUrl, appId }: { apiUrl: string; appId: number }): string {
+  const hex = createHash('sha256').update(`towline ${apiUrl} ${appId}`).digest('hex')
+  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20, 32)].join(
+    '-',
+  )
+}

@@ -19,6 +19,7 @@ type SharedDraft = Pick<
   | 'memoryBytes'
   | 'progressDeadlineMs'
   | 'keepReleases'
+  | 'recreateVolumes'
   | 'labels'
 >
 
@@ -33,8 +34,12 @@ export function readApp(document: Service | Site): SharedDraft {
     ports: (document.ports ?? []).map(parsePort),
     cpus: readCpus(limits?.cpus ?? 0),
     memoryBytes: limits?.memory === undefined ? null : parseMemory(limits.memory),
-    progressDeadlineMs: parseDuration(document.rollout?.progressDeadline ?? defaults.progressDeadline),
+    progressDeadlineMs:
+      document.rollout?.progressDeadline === undefined
+        ? null
+        : parseDuration(document.rollout.progressDeadline),
     keepReleases: document.rollout?.keepReleases ?? defaults.keepReleases,
+    recreateVolumes: document.rollout?.recreateVolumes ?? defaults.recreateVolumes,
     labels: readTexts(document.labels ?? {}),
   }
 }

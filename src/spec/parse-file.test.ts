@@ -162,8 +162,9 @@ describe('what a spec means', () => {
       replicas: 1,
       order: 'start-first',
       monitorMs: 5000,
-      progressDeadlineMs: 300_000,
+      progressDeadlineMs: null,
       keepReleases: 5,
+      recreateVolumes: false,
       stopSignal: null,
       stopGraceMs: 10_000,
     })
@@ -192,8 +193,9 @@ describe('what a spec means', () => {
       cpus: null,
       memoryBytes: null,
       monitorMs: 2000,
-      progressDeadlineMs: 300_000,
+      progressDeadlineMs: null,
       keepReleases: 5,
+      recreateVolumes: false,
     })
   })
 
@@ -217,7 +219,7 @@ stop_grace_period: 1.5s
 deploy:
   resources: { limits: { cpus: "0.5", memory: 256M } }
   update_config: { order: stop-first, failure_action: rollback, monitor: 10s }
-rollout: { progressDeadline: 10m, keepReleases: 3 }
+rollout: { progressDeadline: 10m, keepReleases: 3, recreateVolumes: true }
 x-note: not ours
 `
     expect(draftOf(text)).toEqual({
@@ -257,6 +259,7 @@ x-note: not ours
       monitorMs: 10_000,
       progressDeadlineMs: 600_000,
       keepReleases: 3,
+      recreateVolumes: true,
       stopSignal: 'SIGQUIT',
       stopGraceMs: 1500,
     })
@@ -322,7 +325,7 @@ x-note: not ours
 describe('the hash', () => {
   test('stays when only the place, the order or the patience changes', () => {
     const more =
-      'rollout: {keepReleases: 9, progressDeadline: 1h}\nhosts: [b]\ndependsOn: [db]\npaused: true\n# note\n'
+      'rollout: {keepReleases: 9, progressDeadline: 1h, recreateVolumes: true}\nhosts: [b]\ndependsOn: [db]\npaused: true\n# note\n'
     expect(hashOf(`${head}${more}`)).toBe(hashOf(head))
   })
 

@@ -73,7 +73,7 @@ function finish(
 
 /** Where it runs, when, and how long it is waited for do not change what runs. */
 function hashOf(draft: SpecDraft): string {
-  const { hosts: _, dependsOn: _d, paused: _p, keepReleases: _k, progressDeadlineMs: _m, ...runs } = draft
+  const { hosts, dependsOn, paused, keepReleases, progressDeadlineMs, recreateVolumes, ...runs } = draft
   return canonicalHash(runs)
 }
 

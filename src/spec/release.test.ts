@@ -16,6 +16,7 @@ const common = {
   monitorMs: 2_000,
   progressDeadlineMs: 300_000,
   keepReleases: 5,
+  recreateVolumes: false,
   labels: { team: 'web' },
 }
 const service: ServiceSpec = {

@@ -4,12 +4,14 @@ import { resolveSpecs } from './resolve.ts'
 
 type Options = { hosts?: string[]; bindMounts?: string[]; defaultHosts?: string[] | null }
 
+const prune = { enabled: false, delayMs: 3_600_000, max: 3, volumes: false }
+
 function resolve(texts: Record<string, string>, options: Options = {}) {
   const { hosts = ['web-1', 'web-2'], bindMounts = [], defaultHosts = null } = options
   const files = Object.entries(texts).map(([path, text]) => parseSpecFile({ path, text }))
   const { specs, problems } = resolveSpecs({
     files,
-    settings: { specs: [], defaults: { hosts: defaultHosts } },
+    settings: { specs: [], defaults: { hosts: defaultHosts }, prune },
     server: { hosts, bindMounts },
   })
   return {
@@ -28,7 +30,11 @@ test('a spec keeps its file, line and hash', () => {
   const file = parseSpecFile({ path: 'apps/a.yaml', text: `# a comment\n${service('shop')}` })
   const { specs } = resolveSpecs({
     files: [file],
-    settings: { specs: [], defaults: { hosts: null } },
+    settings: {
+      specs: [],
+      defaults: { hosts: null },
+      prune,
+    },
     server: { hosts: ['web-1'], bindMounts: [] },
   })
   expect(specs).toMatchObject([

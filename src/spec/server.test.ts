@@ -25,8 +25,16 @@ describe('without a file', () => {
           command: ['caddy', 'file-server', '--root', '{root}', '--listen', ':80'],
         },
       },
-      schedule: { sweep: '*/5 * * * *', pollMs: 10_000 },
-      limits: { perHost: 4, total: 16, deadlineMs: 1_800_000, githubWriteIntervalMs: 1000 },
+      schedule: { sweep: '*/5 * * * *', stuck: '*/2 * * * *', pollMs: 10_000 },
+      limits: {
+        perHost: 4,
+        total: 16,
+        progressDeadlineMs: 300_000,
+        deadlineMs: 1_800_000,
+        orphanGraceMs: 300_000,
+        githubWriteIntervalMs: 1000,
+      },
+      orphans: { remove: true, volumes: false },
       bindMounts: [],
     })
   })
@@ -56,8 +64,9 @@ hosts:
     endpoint: "tcp://[fd00::6]:2376"
     tls: { ca: { file: /c/ca.pem }, cert: { file: /c/cert.pem }, key: { file: /c/key.pem } }
 images: { helper: "busybox:1", site: { image: "nginx:1.27", command: [serve, "--dir={root}"] } }
-schedule: { sweep: "0 * * * *", poll: 1m }
-limits: { perHost: 1, total: 2, deadline: 1h, githubWriteInterval: 0s }
+schedule: { sweep: "0 * * * *", stuck: "* * * * *", poll: 1m }
+limits: { perHost: 1, total: 2, progressDeadline: 2m, deadline: 1h, orphanGrace: 1m, githubWriteInterval: 0s }
+orphans: { remove: false, volumes: true }
 policy: { bindMounts: [/srv/data] }
 `
     expect(parse(text).config).toEqual({
@@ -78,8 +87,16 @@ policy: { bindMounts: [/srv/data] }
         },
       ],
       images: { helper: 'busybox:1', site: { image: 'nginx:1.27', command: ['serve', '--dir={root}'] } },
-      schedule: { sweep: '0 * * * *', pollMs: 60_000 },
-      limits: { perHost: 1, total: 2, deadlineMs: 3_600_000, githubWriteIntervalMs: 0 },
+      schedule: { sweep: '0 * * * *', stuck: '* * * * *', pollMs: 60_000 },
+      limits: {
+        perHost: 1,
+        total: 2,
+        progressDeadlineMs: 120_000,
+        deadlineMs: 3_600_000,
+        orphanGraceMs: 60_000,
+        githubWriteIntervalMs: 0,
+      },
+      orphans: { remove: false, volumes: true },
       bindMounts: ['/srv/data'],
     })
   })

@@ -26,9 +26,17 @@ export type ServerConfig = {
     /** `{root}` in an argument stands for the folder to serve. */
     site: { image: string; command: string[] }
   }
-  /** `sweep` is cron, in UTC. */
-  schedule: { sweep: string; pollMs: number }
-  limits: { perHost: number; total: number; deadlineMs: number; githubWriteIntervalMs: number }
+  /** `sweep` and `stuck` are cron, in UTC. */
+  schedule: { sweep: string; stuck: string; pollMs: number }
+  limits: {
+    perHost: number
+    total: number
+    progressDeadlineMs: number
+    deadlineMs: number
+    orphanGraceMs: number
+    githubWriteIntervalMs: number
+  }
+  orphans: { remove: boolean; volumes: boolean }
   bindMounts: string[]
 }
 
@@ -101,7 +109,7 @@ function checkServer({ hosts, images }: Server): Finding[] {
 }
 
 function readConfig(document: Server, dockerHost: string | null): ServerConfig {
-  const { repos, hosts, images, schedule, limits, policy } = document
+  const { repos, hosts, images, schedule, limits, orphans, policy } = document
   const site = typeof images?.site === 'string' ? { image: images.site } : images?.site
   return {
     repos: repos ? repos.map(({ repo, branch }) => ({ repo, branch: branch ?? null })) : null,
@@ -115,15 +123,22 @@ function readConfig(document: Server, dockerHost: string | null): ServerConfig {
     },
     schedule: {
       sweep: schedule?.sweep ?? defaults.schedule.sweep,
+      stuck: schedule?.stuck ?? defaults.schedule.stuck,
       pollMs: parseDuration(schedule?.poll ?? defaults.schedule.poll),
     },
     limits: {
       perHost: limits?.perHost ?? defaults.limits.perHost,
       total: limits?.total ?? defaults.limits.total,
+      progressDeadlineMs: parseDuration(limits?.progressDeadline ?? defaults.limits.progressDeadline),
       deadlineMs: parseDuration(limits?.deadline ?? defaults.limits.deadline),
+      orphanGraceMs: parseDuration(limits?.orphanGrace ?? defaults.limits.orphanGrace),
       githubWriteIntervalMs: parseDuration(
         limits?.githubWriteInterval ?? defaults.limits.githubWriteInterval,
       ),
+    },
+    orphans: {
+      remove: orphans?.remove ?? defaults.orphans.remove,
+      volumes: orphans?.volumes ?? defaults.orphans.volumes,
     },
     bindMounts: policy?.bindMounts ?? [],
   }

@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest'
 import { parseRepoSettings } from './settings.ts'
 
-const standard = { specs: ['apps/**/*.{yaml,yml}'], defaults: { hosts: null } }
+const off = { enabled: false, delayMs: 3_600_000, max: 3, volumes: false }
+const standard = { specs: ['apps/**/*.{yaml,yml}'], defaults: { hosts: null }, prune: off }
 
 function parse(text: string) {
   const { settings, problems } = parseRepoSettings({ path: 'towline.yaml', text })
@@ -15,8 +16,18 @@ test('a repo without settings, and one with an empty file, get the defaults', ()
 
 test('globs and default hosts are read', () => {
   expect(parse('apiVersion: towline/v1\nspecs: ["*.yaml"]\ndefaults: { hosts: [web-1] }\n')).toEqual({
-    settings: { specs: ['*.yaml'], defaults: { hosts: ['web-1'] } },
+    settings: { specs: ['*.yaml'], defaults: { hosts: ['web-1'] }, prune: off },
     problems: [],
+  })
+})
+
+test('pruning is off until it is asked for, and has bounds of its own', () => {
+  expect(parse('prune: { enabled: true }\n').settings.prune).toEqual({ ...off, enabled: true })
+  expect(parse('prune: { enabled: true, delay: 0s, max: 10, volumes: true }\n').settings.prune).toEqual({
+    enabled: true,
+    delayMs: 0,
+    max: 10,
+    volumes: true,
   })
 })
 
@@ -26,7 +37,7 @@ test('a mistake leaves the defaults and is reported', () => {
     problems: [
       '1 /specs/0: "../*.yaml" leaves its folder by ".." | ' +
         'Write a path from the root with at most 6 stars and 2 pairs of braces, such as apps/**/*.{yaml,yml}',
-      '2 `prune` is not supported yet | Remove containers of deleted specs by hand',
+      '2 /prune: true is not a map | Write a map',
       '3 unknown key `defualts` | Did you mean `defaults`?',
     ],
   })

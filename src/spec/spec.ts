@@ -20,8 +20,11 @@ type Common = {
   cpus: number | null
   memoryBytes: number | null
   monitorMs: number
-  progressDeadlineMs: number
+  /** null leaves it to the operator. */
+  progressDeadlineMs: number | null
   keepReleases: number
+  /** Whether a volume that vanished may be made again, empty. */
+  recreateVolumes: boolean
   /** The user's own labels; none starts with `towline.`. */
   labels: Record<string, string>
 }
@@ -83,4 +86,8 @@ export type RepoSettings = {
   /** Globs of the spec files. Default `apps/**` with `.yaml` or `.yml`. */
   specs: string[]
   defaults: { hosts: string[] | null }
+  /** What becomes of apps whose spec is deleted; `max` counts targets. */
+  prune: PruneSettings
 }
+
+export type PruneSettings = { enabled: boolean; delayMs: number; max: number; volumes: boolean }

@@ -17,7 +17,14 @@ for (let count = found + 1; count < found + 1_000_000; count++) {
   const guid = `guid-${count}`
   await store.updateTarget(exampleKey, (record) => ({
     ...(record ?? exampleTarget()),
-    healing: { failureCount: count, notBefore: '', lastDrift: [], lastHealedAt: null },
+    healing: {
+      failureCount: count,
+      notBefore: '',
+      lastDrift: [],
+      lastHealedAt: null,
+      healedAt: {},
+      degraded: null,
+    },
   }))
   if (count % 10 === 0) {
     await store.addDelivery({

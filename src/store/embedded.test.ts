@@ -120,11 +120,11 @@ describe('the embedded store on its disk', () => {
   test('refuses a newer schema and leaves the file as it is', async () => {
     const folder = await newFolder()
     await withStore({ folder }, (store) => store.updateTarget(exampleKey, () => counted(1)))
-    const newer = frame(counted(1), 2)
+    const newer = frame(counted(1), 3)
     await writeFile(targetFile(folder), newer)
     await expect(openEmbeddedStore({ folder, onDamage: failOnDamage })).rejects.toMatchObject({
       fault: 'operator',
-      message: expect.stringContaining('schema 2'),
+      message: expect.stringContaining('schema 3'),
     })
     expect(await readFile(targetFile(folder), 'utf8')).toBe(newer)
   })
@@ -280,7 +280,7 @@ describe('the embedded store on its disk', () => {
     const folder = await newFolder()
     await withStore({ folder }, (store) => store.updateTarget(exampleKey, () => counted(1)))
     const sound = await readFile(targetFile(folder))
-    await writeFile(targetFile(folder), frame(counted(1), 2))
+    await writeFile(targetFile(folder), frame(counted(1), 3))
     await expect(openEmbeddedStore({ folder, onDamage: failOnDamage })).rejects.toThrow()
     await writeFile(targetFile(folder), sound)
     await withStore({ folder }, async (store) => expect(await store.listTargets()).toHaveLength(1))
@@ -313,7 +313,7 @@ describe('the embedded store on its disk', () => {
 function counted(failureCount: number) {
   return exampleTarget({
     deployments: [exampleDeployment('d1')],
-    healing: { failureCount, notBefore: '', lastDrift: [], lastHealedAt: null },
+    healing: { failureCount, notBefore: '', lastDrift: [], lastHealedAt: null, healedAt: {}, degraded: null },
   })
 }
 

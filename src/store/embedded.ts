@@ -1,6 +1,7 @@
+import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import type { Store } from '../engine/ports.ts'
-import type { RepoRecord, TargetRecord } from '../engine/records.ts'
+import type { HostRecord, RepoRecord, TargetRecord } from '../engine/records.ts'
 import { TowlineError } from '../rollout/error.ts'
 import { boundRepo, boundTarget } from './bounds.ts'
 import { Claims } from './claims.ts'
@@ -13,6 +14,8 @@ import { ShardFolder } from './shard-folder.ts'
 export type EmbeddedStoreOptions = {
   /** Made where it is missing. */
   folder: string
+  /** Becomes the owner id where there is none yet. Default: a random one. */
+  proposedOwner?: string
   now?: () => Date
   /** Told of every damaged file found at open; the store goes on with what is sound. */
   onDamage: (damage: Damage) => void
@@ -39,7 +42,7 @@ export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<
 
 async function openLocked(
   lock: Lock,
-  { folder, onDamage, now = () => new Date() }: EmbeddedStoreOptions,
+  { folder, onDamage, proposedOwner = randomUUID(), now = () => new Date() }: EmbeddedStoreOptions,
 ): Promise<Store> {
   const targets = await ShardFolder.open<TargetRecord>(join(folder, 'targets'), {
     keyOf: (record) => record.key,
@@ -49,9 +52,13 @@ async function openLocked(
     keyOf: (record) => record.repo,
     onDamage,
   })
+  const hosts = await ShardFolder.open<HostRecord>(join(folder, 'hosts'), {
+    keyOf: (record) => record.host,
+    onDamage,
+  })
   const deliveries = await Deliveries.open(join(folder, 'deliveries'), { now, onDamage })
   const hasRecords = targets.list().length > 0 || repos.list().length > 0
-  const installation = await Installation.open(folder, { hasRecords, onDamage })
+  const installation = await Installation.open(folder, { hasRecords, proposedOwner, onDamage })
   const claims = new Claims(installation, now)
 
   let isClosed = false
@@ -76,6 +83,10 @@ async function openLocked(
     readRepo: (repo) => run(() => repos.read(repo)),
     listRepos: () => run(() => repos.list()),
     updateRepo: (repo, change) => run(() => repos.update(repo, (record) => boundRepo(change(record)))),
+    readHost: (host) => run(() => hosts.read(host)),
+    listHosts: () => run(() => hosts.list()),
+    updateHost: (host, change) => run(() => hosts.update(host, change)),
+    raiseEpoch: (above) => run(() => installation.raiseEpoch(above)),
     addDelivery: (delivery) => run(() => deliveries.add(delivery)),
     pendingDeliveries: () => run(() => deliveries.pending()),
     completeDelivery: (guid) => run(() => deliveries.complete(guid)),

@@ -6,7 +6,7 @@ export const exampleKey = 'acme/config:shop@web-1'
 
 export function exampleTarget(changes: Partial<TargetRecord> = {}): TargetRecord {
   return {
-    version: 1,
+    version: 2,
     key: exampleKey,
     target: { repo: 'acme/config', app: 'shop', host: 'web-1', preview: null },
     desired: null,
@@ -15,6 +15,8 @@ export function exampleTarget(changes: Partial<TargetRecord> = {}): TargetRecord
     deployments: [],
     reports: {},
     healing: null,
+    drift: null,
+    removal: null,
     ...changes,
   }
 }
@@ -39,7 +41,7 @@ export function exampleReport(changes: Partial<ReportState> = {}): ReportState {
 }
 
 export function exampleRepo(changes: Partial<RepoRecord> = {}): RepoRecord {
-  return { version: 1, repo: 'acme/config', branch: 'main', head: null, revisions: [], ...changes }
+  return { version: 2, repo: 'acme/config', branch: 'main', head: null, revisions: [], ...changes }
 }
 
 export function exampleRevision(commit: string, report: ReportState = exampleReport()): Revision {
@@ -50,6 +52,8 @@ export function exampleRevision(commit: string, report: ReportState = exampleRep
     deploymentIds: [],
     unchangedCount: 0,
     pausedTargets: [],
+    removals: [],
+    pruneRefused: null,
     supersededBy: null,
     attempt: 1,
     report,

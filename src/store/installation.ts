@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import { TowlineError } from '../rollout/error.ts'
 import { type Damage, durableFile, openFolder } from './durable-file.ts'
@@ -34,7 +33,7 @@ export class Installation {
    */
   static async open(
     folder: string,
-    options: { hasRecords: boolean; onDamage: (damage: Damage) => void },
+    options: { hasRecords: boolean; proposedOwner: string; onDamage: (damage: Damage) => void },
   ): Promise<Installation> {
     await openFolder(folder)
     const file = join(folder, 'installation.json')
@@ -43,7 +42,7 @@ export class Installation {
     )
     await shard.load()
     if (shard.record === null && options.hasRecords) throw ownerLost(file)
-    const record = shard.record ?? { owner: randomUUID(), reservedEpoch: 0 }
+    const record = shard.record ?? { owner: options.proposedOwner, reservedEpoch: 0 }
     const installation = new Installation(shard, record)
     await installation.reserveEpochs()
     return installation
@@ -57,6 +56,14 @@ export class Installation {
   takeEpoch(): number {
     this.#lastEpoch += 1
     return this.#lastEpoch
+  }
+
+  /** From now on epochs are higher than this one. Returns once that is durable. */
+  async raiseEpoch(above: number): Promise<void> {
+    if (above < this.#lastEpoch) return
+    this.#lastEpoch = Math.max(this.#lastEpoch, above)
+    this.#reservedEpoch = Math.max(this.#reservedEpoch, above)
+    await this.reserveEpochs()
   }
 
   /** Makes the next block durable. */

@@ -11,3 +11,24 @@ test('an older document takes each later step once, in order', () => {
 test('there is a step from every older version to the one written', () => {
   expect(migrations).toHaveLength(writtenSchema - 1)
 })
+
+test('records of version 1 get what version 2 knows, and keep all else', () => {
+  const healing = { failureCount: 2, notBefore: 'later', lastDrift: [], lastHealedAt: null }
+  const target = { version: 1, key: 'acme/config:shop@web-1', deployments: [], healing }
+  expect(migrate(target, 1, migrations)).toEqual({
+    ...target,
+    version: 2,
+    healing: { ...healing, healedAt: {}, degraded: null },
+    drift: null,
+    removal: null,
+  })
+  expect(migrate({ ...target, healing: null }, 1, migrations)).toMatchObject({ healing: null })
+  const repo = { version: 1, repo: 'acme/config', revisions: [{ commit: 'c0ffee' }] }
+  expect(migrate(repo, 1, migrations)).toEqual({
+    version: 2,
+    repo: 'acme/config',
+    revisions: [{ commit: 'c0ffee', removals: [], pruneRefused: null }],
+  })
+  const installation = { owner: 'owner-1', reservedEpoch: 1_000 }
+  expect(migrate(installation, 1, migrations)).toEqual(installation)
+})

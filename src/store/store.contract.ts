@@ -309,7 +309,10 @@ export function describeStore(name: string, open: () => Promise<StoreUnderTest>)
 function countUp(record: TargetRecord | null): TargetRecord {
   const target = record ?? exampleTarget()
   const failureCount = (target.healing?.failureCount ?? 0) + 1
-  return { ...target, healing: { failureCount, notBefore: '', lastDrift: [], lastHealedAt: null } }
+  return {
+    ...target,
+    healing: { failureCount, notBefore: '', lastDrift: [], lastHealedAt: null, healedAt: {}, degraded: null },
+  }
 }
 
 async function claimed(store: Store, wanted: { holder: string; ttlMs: number }) {
