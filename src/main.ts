@@ -62,6 +62,7 @@ export async function startTowline(environment: Environment, log: Logger): Promi
     },
     siteServer: config.images.site,
     limits: config.limits,
+    orphans: config.orphans,
     schedule: config.schedule,
     log,
   })

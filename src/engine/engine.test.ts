@@ -53,8 +53,16 @@ function scene(store: Store = memoryStore()) {
       specs: createSpecReader({ hosts: ['web-1'], bindMounts: [] }),
       files: modelFiles,
       siteServer: { image: 'caddy:2', command: [] },
-      limits: { total: 4, perHost: 2, deadlineMs: 1_800_000, githubWriteIntervalMs: 1 },
-      schedule: { sweep: '0 0 1 1 *', pollMs: 20 },
+      limits: {
+        total: 4,
+        perHost: 2,
+        progressDeadlineMs: 300_000,
+        deadlineMs: 1_800_000,
+        orphanGraceMs: 300_000,
+        githubWriteIntervalMs: 1,
+      },
+      orphans: { remove: true, volumes: false },
+      schedule: { sweep: '0 0 1 1 *', stuck: '0 0 1 1 *', pollMs: 20 },
       log,
     })
     running.push(engine)

@@ -125,6 +125,7 @@ async function startTowline(folder: string, git: GitServer): Promise<void> {
     },
     siteServer: config.images.site,
     limits: config.limits,
+    orphans: config.orphans,
     schedule: config.schedule,
     log,
   })
