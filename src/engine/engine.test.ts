@@ -35,6 +35,8 @@ function scene(store: Store = memoryStore()) {
       runs[id - 1] = check
     },
     findCheckRun: async () => null,
+    missedDeliveries: async () => ({ missed: [], whole: true }),
+    readDelivery: async () => null,
   }
   let emit: (event: HostEvent) => void = () => {}
   docker.host.events = async ({ signal, onOpen, onEvent }) => {
@@ -54,7 +56,7 @@ function scene(store: Store = memoryStore()) {
       files: modelFiles,
       siteServer: { image: 'caddy:2', command: [] },
       limits: { total: 4, perHost: 2, deadlineMs: 1_800_000, githubWriteIntervalMs: 1 },
-      schedule: { sweep: '0 0 1 1 *', pollMs: 20 },
+      schedule: { sweep: '0 0 1 1 *', pollMs: 20, reposMs: null },
       log,
     })
     running.push(engine)

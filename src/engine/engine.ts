@@ -2,10 +2,12 @@ import { schedule } from 'node-cron'
 import { explain, faultOf, TowlineError } from '../rollout/error.ts'
 import { formatTarget } from '../rollout/target.ts'
 import type { SiteServer } from '../spec/release.ts'
+import { type CatchUpStatus, createCatchUp } from './catch-up.ts'
 import { type ConfigParts, passRepo } from './config-pass.ts'
 import { watchHosts } from './host-watch.ts'
 import { createIntake, type Intake } from './intake.ts'
 import { createOutbox } from './outbox.ts'
+import { keepPolling } from './polling.ts'
 import type { DockerHost, GitHub, HostEvent, Log, Mirror, RepoAccess, Store } from './ports.ts'
 import type { DeliveryHint, TargetRecord } from './records.ts'
 import { rerun } from './rerun.ts'
@@ -27,7 +29,8 @@ export type EngineParts = {
   files: TargetParts['files']
   siteServer: SiteServer
   limits: { total: number; perHost: number; deadlineMs: number; githubWriteIntervalMs: number }
-  schedule: { sweep: string; pollMs: number }
+  /** `reposMs` is the time between two polls of the repos; null for none. */
+  schedule: { sweep: string; pollMs: number; reposMs: number | null }
   log: Log
 }
 
@@ -38,6 +41,8 @@ export type Engine = {
   intake: Intake
   /** Looks at everything now. While one runs, all who ask share the one that follows it. */
   sweep(options: { deep: boolean }): Promise<SweepReport>
+  /** How the last look for missed deliveries went; null before the first has ended. */
+  catchUp(): CatchUpStatus | null
   /** Takes up what an earlier process left, looks at everything, then keeps doing so. */
   start(): Promise<void>
   /** Ends waits, lets acts on hosts finish, leaves what is unfinished to the next start. */
@@ -54,6 +59,8 @@ export function createEngine(parts: EngineParts): Engine {
   /** Repos whose last pass here was whole. Any other's head is read again: a crash or a failure may have cut it short. */
   const read = new Set<string>()
   let lastDeepMs = 0
+  let wasAnswered = true
+  let polling: Promise<void> | null = null
 
   const outbox = createOutbox({ ...parts, writeIntervalMs: parts.limits.githubWriteIntervalMs })
   const watch = watchHosts(hosts.values(), {
@@ -86,6 +93,7 @@ export function createEngine(parts: EngineParts): Engine {
   const repos = singleFlight((repo, force) => lookAtRepo(repo, force))
   const sweeps = singleFlight((_key, deep) => sweepAll(deep))
   const intake = createIntake({ store, log, handle })
+  const catchUp = createCatchUp({ ...parts, accept: intake.accept, signal: shutdown.signal })
 
   async function runTarget(key: string) {
     const wait = new AbortController()
@@ -149,7 +157,7 @@ export function createEngine(parts: EngineParts): Engine {
     // At the same time: a GitHub that is slow or away must not hold up healing, nor a host that hangs a push.
     const [swept, sweptRepos] = await Promise.all([
       Promise.all([...hosts.keys()].map((name) => sweepOne(name, deep))),
-      sweepRepos(),
+      sweepRepos(deep),
     ])
     return { hosts: swept.flatMap((host) => host ?? []), repos: sweptRepos }
   }
@@ -163,11 +171,25 @@ export function createEngine(parts: EngineParts): Engine {
     return found
   }
 
-  async function sweepRepos(): Promise<SweepReport['repos']> {
+  /** The heads first: a Re-run that is found then is answered by what the repos want now. Nobody waits for the search. */
+  async function sweepRepos(deep: boolean): Promise<SweepReport['repos']> {
     const signal = AbortSignal.any([shutdown.signal, AbortSignal.timeout(repoPassTimeoutMs)])
-    await refreshAccess(signal).catch((error: unknown) => {
-      log.warn(explain(error), 'GitHub did not say which repos there are; going on with those known')
-    })
+    const listed = await refreshAccess(signal).then(
+      () => true,
+      (error: unknown) => {
+        log.warn(explain(error), 'GitHub did not say which repos there are; going on with those known')
+        return false
+      },
+    )
+    const found = await lookAtRepos('warn')
+    const isBack = !wasAnswered
+    wasAnswered = listed && anyAnswered(found)
+    void catchUp.look({ force: deep || (isBack && wasAnswered) })
+    return found
+  }
+
+  /** A head that has not moved costs one question to git. */
+  function lookAtRepos(failureLevel: 'warn' | 'debug'): Promise<SweepReport['repos']> {
     return Promise.all(
       [...access.keys()].map(async (repo) => {
         try {
@@ -175,11 +197,18 @@ export function createEngine(parts: EngineParts): Engine {
           return { repo, error: null }
         } catch (error) {
           if (!shutdown.signal.aborted)
-            log.warn({ repo, ...explain(error) }, 'a config repo could not be read')
+            log[failureLevel]({ repo, ...explain(error) }, 'a config repo could not be read')
           return { repo, error: explain(error).reason }
         }
       }),
     )
+  }
+
+  /** The sweep says what fails; a poll is too frequent for that. */
+  async function pollRepos(): Promise<boolean> {
+    const found = await lookAtRepos('debug')
+    await catchUp.look({ force: true })
+    return anyAnswered(found)
   }
 
   async function pauseEnded(repo: string): Promise<boolean> {
@@ -196,6 +225,7 @@ export function createEngine(parts: EngineParts): Engine {
   return {
     intake,
     sweep: ({ deep }) => sweeps.run('all', { force: deep }),
+    catchUp: catchUp.status,
     async start() {
       for (const record of await store.listTargets()) {
         outbox.markTarget(record.key)
@@ -203,12 +233,16 @@ export function createEngine(parts: EngineParts): Engine {
       }
       for (const { repo } of await store.listRepos()) outbox.markRepo(repo)
       await intake.resume()
+      const { reposMs } = parts.schedule
+      if (reposMs !== null)
+        polling = keepPolling({ intervalMs: reposMs, poll: pollRepos, signal: shutdown.signal })
       await sweeps.run('all', { force: true })
     },
     async stop() {
       shutdown.abort(new TowlineError('Towline is stopping', { fault: 'cancelled' }))
       await cron.destroy()
-      await Promise.all([intake.stop(), watch.stop(), queue.stop(), repos.idle(), sweeps.idle()])
+      await Promise.all([intake.stop(), watch.stop(), queue.stop(), repos.idle(), sweeps.idle(), polling])
+      await catchUp.idle()
       await outbox.stop()
     },
   }
@@ -216,6 +250,11 @@ export function createEngine(parts: EngineParts): Engine {
 
 function openCount(record: TargetRecord): number {
   return record.deployments.filter(({ result }) => result === null).length
+}
+
+/** Whether GitHub answered for any repo: one that fails alone is no outage. */
+function anyAnswered(repos: SweepReport['repos']): boolean {
+  return repos.length === 0 || repos.some(({ error }) => error === null)
 }
 
 function repoOf(targetKey: string): string {

@@ -26,8 +26,8 @@ export type ServerConfig = {
     /** `{root}` in an argument stands for the folder to serve. */
     site: { image: string; command: string[] }
   }
-  /** `sweep` is cron, in UTC. */
-  schedule: { sweep: string; pollMs: number }
+  /** `sweep` is cron, in UTC; `reposMs` null is no polling of GitHub. */
+  schedule: { sweep: string; pollMs: number; reposMs: number | null }
   limits: { perHost: number; total: number; deadlineMs: number; githubWriteIntervalMs: number }
   bindMounts: string[]
 }
@@ -116,6 +116,7 @@ function readConfig(document: Server, dockerHost: string | null): ServerConfig {
     schedule: {
       sweep: schedule?.sweep ?? defaults.schedule.sweep,
       pollMs: parseDuration(schedule?.poll ?? defaults.schedule.poll),
+      reposMs: schedule?.repos === undefined ? null : parseDuration(schedule.repos),
     },
     limits: {
       perHost: limits?.perHost ?? defaults.limits.perHost,

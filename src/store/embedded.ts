@@ -77,6 +77,7 @@ async function openLocked(
     listRepos: () => run(() => repos.list()),
     updateRepo: (repo, change) => run(() => repos.update(repo, (record) => boundRepo(change(record)))),
     addDelivery: (delivery) => run(() => deliveries.add(delivery)),
+    knowsDelivery: (guid) => run(() => deliveries.knows(guid)),
     pendingDeliveries: () => run(() => deliveries.pending()),
     completeDelivery: (guid) => run(() => deliveries.complete(guid)),
     close,
