@@ -108,11 +108,12 @@ test('what is delivered while it is read counts for its webhook', async () => {
 })
 
 test('an installation on several repos is one delivery, and taken in for each repo once', async () => {
-  const { look, record, taken, said } = scene()
+  const { look, record, taken, said, asked } = scene()
   record.missed = [missed('guid-1', 'installation.created')]
   await look()
   await look(true)
   expect(taken).toEqual(['guid-1:acme/a', 'guid-1:acme/b'])
+  expect(asked.read).toEqual(['guid-1'])
   expect(said()).toEqual(['info recovered 1 delivery'])
 })
 
@@ -198,6 +199,8 @@ test('one whose content is gone is said to be lost, and not waited for', async (
   record.unreadable.set('guid-1', null)
   await look()
   expect([taken, catchUp.status()?.error]).toEqual([['guid-2'], null])
+  await look(true)
+  expect(log.lines).toHaveLength(2)
   expect(log.lines[0]).toMatchObject({ level: 'warn', fields: { guid: 'guid-1', event: 'push' } })
 })
 

@@ -38,6 +38,8 @@ export function createCatchUp(parts: {
   let silentUntilMs = 0
   /** What was sent before was taken in by a look of this process. */
   let wholeUntilMs = 0
+  /** GUIDs of the last list that were read. The store does not know those that came to nothing, or to several hints. */
+  let readBefore = new Set<string>()
   const flights = singleFlight(async (_key, force) => {
     const nowMs = Date.now()
     if (nowMs >= silentUntilMs && (force || nowMs >= dueAtMs)) await lookNow(nowMs)
@@ -72,14 +74,17 @@ export function createCatchUp(parts: {
     const { missed, whole } = await github.missedDeliveries({ sinceMs, signal })
     if (!whole)
       log.warn({}, 'GitHub has more deliveries than are looked through; a Re-run among the oldest is lost')
+    const known = readBefore
+    readBefore = new Set(missed.map(({ guid }) => guid).filter((guid) => known.has(guid)))
     const failures: unknown[] = []
     let readCount = 0
     for (const delivery of missed) {
-      if (await store.knowsDelivery(delivery.guid)) continue
+      if (readBefore.has(delivery.guid) || (await store.knowsDelivery(delivery.guid))) continue
       if (readCount === readLimit) throw tooMany()
       readCount += 1
       try {
         if (await takeIn(delivery, signal)) onRecovered(delivery.event)
+        readBefore.add(delivery.guid)
       } catch (error) {
         if (faultOf(error) === 'temporary' || signal.aborted) throw error
         // Of this delivery alone: it holds up no other.
