@@ -3,12 +3,14 @@ import type { StuckReason } from '../rollout/deployment.ts'
 import { explain, faultOf, TowlineError } from '../rollout/error.ts'
 import { formatTarget } from '../rollout/target.ts'
 import type { SiteServer } from '../spec/release.ts'
+import { type CatchUpStatus, createCatchUp } from './catch-up.ts'
 import { type ConfigParts, passRepo } from './config-pass.ts'
 import { createHostStatus } from './host-status.ts'
 import { watchHosts } from './host-watch.ts'
 import { createIntake, type Intake } from './intake.ts'
 import { createOrphanSearch } from './orphan-search.ts'
 import { createOutbox } from './outbox.ts'
+import { keepPolling } from './polling.ts'
 import type { DockerHost, GitHub, HostEvent, Log, Mirror, RepoAccess, Store } from './ports.ts'
 import type { DeliveryHint, TargetRecord } from './records.ts'
 import { recover } from './recovery.ts'
@@ -42,7 +44,8 @@ export type EngineParts = {
     githubWriteIntervalMs: number
   }
   orphans: { remove: boolean; volumes: boolean }
-  schedule: { sweep: string; stuck: string; pollMs: number }
+  /** `reposMs` is the time between two polls of the repos; null for none. */
+  schedule: { sweep: string; stuck: string; pollMs: number; reposMs: number | null }
   log: Log
 }
 
@@ -64,6 +67,8 @@ export type Engine = {
   /** Open deployments that do not get on, as the last look for them found. */
   stuck(): StuckFinding[]
   status(): Promise<EngineStatus>
+  /** How the last look for missed deliveries went; null before the first has ended. */
+  catchUp(): CatchUpStatus | null
   /** Takes up what an earlier process left, looks at everything, then keeps doing so. */
   start(): Promise<void>
   /** Ends waits, lets acts on hosts finish, leaves what is unfinished to the next start. */
@@ -88,6 +93,8 @@ export function createEngine(parts: EngineParts): Engine {
   /** Repos whose last pass here was whole. Any other's head is read again: a crash or a failure may have cut it short. */
   const read = new Set<string>()
   let lastDeepMs = 0
+  let wasAnswered = true
+  let polling: Promise<void> | null = null
 
   const outbox = createOutbox({ ...parts, writeIntervalMs: parts.limits.githubWriteIntervalMs })
   const watch = watchHosts(hosts.values(), {
@@ -138,6 +145,7 @@ export function createEngine(parts: EngineParts): Engine {
     onStuck,
   })
   const intake = createIntake({ store, log, handle })
+  const catchUp = createCatchUp({ ...parts, accept: intake.accept, signal: shutdown.signal })
 
   async function runTarget(key: string) {
     const wait = new AbortController()
@@ -237,7 +245,7 @@ export function createEngine(parts: EngineParts): Engine {
     // At the same time: a GitHub that is slow or away must not hold up healing, nor a host that hangs a push.
     const [swept, sweptRepos] = await Promise.all([
       Promise.all([...hosts.keys()].map((name) => sweepOne(name, deep))),
-      sweepRepos(),
+      sweepRepos(deep),
     ])
     const found = await searchOrphans({ dryRun: false })
     lastSweep = { at, durationMs: Math.round(performance.now() - beganAtMs) }
@@ -287,11 +295,25 @@ export function createEngine(parts: EngineParts): Engine {
     return found
   }
 
-  async function sweepRepos(): Promise<SweepReport['repos']> {
+  /** The heads first: a Re-run that is found then is answered by what the repos want now. Nobody waits for the search. */
+  async function sweepRepos(deep: boolean): Promise<SweepReport['repos']> {
     const signal = AbortSignal.any([shutdown.signal, AbortSignal.timeout(repoPassTimeoutMs)])
-    await refreshAccess(signal).catch((error: unknown) => {
-      log.warn(explain(error), 'GitHub did not say which repos there are; going on with those known')
-    })
+    const listed = await refreshAccess(signal).then(
+      () => true,
+      (error: unknown) => {
+        log.warn(explain(error), 'GitHub did not say which repos there are; going on with those known')
+        return false
+      },
+    )
+    const found = await lookAtRepos('warn')
+    const isBack = !wasAnswered
+    wasAnswered = listed && anyAnswered(found)
+    void catchUp.look({ force: deep || (isBack && wasAnswered) })
+    return found
+  }
+
+  /** A head that has not moved costs one question to git. */
+  function lookAtRepos(failureLevel: 'warn' | 'debug'): Promise<SweepReport['repos']> {
     return Promise.all(
       [...access.keys()].map(async (repo) => {
         try {
@@ -299,11 +321,18 @@ export function createEngine(parts: EngineParts): Engine {
           return { repo, error: null }
         } catch (error) {
           if (!shutdown.signal.aborted)
-            log.warn({ repo, ...explain(error) }, 'a config repo could not be read')
+            log[failureLevel]({ repo, ...explain(error) }, 'a config repo could not be read')
           return { repo, error: explain(error).reason }
         }
       }),
     )
+  }
+
+  /** The sweep says what fails; a poll is too frequent for that. */
+  async function pollRepos(): Promise<boolean> {
+    const found = await lookAtRepos('debug')
+    await catchUp.look({ force: true })
+    return anyAnswered(found)
   }
 
   async function pauseEnded(repo: string): Promise<boolean> {
@@ -341,6 +370,7 @@ export function createEngine(parts: EngineParts): Engine {
       orphans: orphans.found(),
       counts: statistics.read(),
     }),
+    catchUp: catchUp.status,
     /** In this order: what was left unfinished, then what GitHub has to hear, then everything else. */
     async start() {
       const signal = AbortSignal.any([shutdown.signal, AbortSignal.timeout(hostSweepTimeoutMs)])
@@ -355,13 +385,17 @@ export function createEngine(parts: EngineParts): Engine {
       for (const { repo } of await store.listRepos()) outbox.markRepo(repo)
       await intake.resume()
       watch.start()
+      const { reposMs } = parts.schedule
+      if (reposMs !== null)
+        polling = keepPolling({ intervalMs: reposMs, poll: pollRepos, signal: shutdown.signal })
       await sweeps.run('all', { force: true })
     },
     async stop() {
       shutdown.abort(new TowlineError('Towline is stopping', { fault: 'cancelled' }))
       await cron.destroy()
       await stuckCron.destroy()
-      await Promise.all([intake.stop(), watch.stop(), queue.stop(), repos.idle(), sweeps.idle()])
+      await Promise.all([intake.stop(), watch.stop(), queue.stop(), repos.idle(), sweeps.idle(), polling])
+      await catchUp.idle()
       await outbox.stop()
     },
   }
@@ -369,6 +403,11 @@ export function createEngine(parts: EngineParts): Engine {
 
 function openCount(record: TargetRecord): number {
   return record.deployments.filter(({ result }) => result === null).length
+}
+
+/** Whether GitHub answered for any repo: one that fails alone is no outage. */
+function anyAnswered(repos: SweepReport['repos']): boolean {
+  return repos.length === 0 || repos.some(({ error }) => error === null)
 }
 
 function repoOf(targetKey: string): string {

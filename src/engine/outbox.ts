@@ -40,7 +40,7 @@ type Failure = { count: number; notBeforeMs: number }
  */
 export function createOutbox(parts: {
   store: Store
-  github: GitHub
+  github: Pick<GitHub, 'createCheckRun' | 'updateCheckRun' | 'findCheckRun'>
   writeIntervalMs: number
   log: Log
 }): Outbox {
