@@ -32,6 +32,7 @@ function scene(files: Record<string, string>) {
     siteServer: { image: 'caddy:2', command: [] },
     hostStatus: alwaysKnown,
     progressDeadlineMs: 300_000,
+    healing: { limit: 5, windowMs: 300_000 },
     statistics: createStatistics(),
     onChange: () => {},
     log: recordLog(),
