@@ -86,16 +86,17 @@ export function siteFiles(
     options: ExecOptions,
   ): Promise<ExecResult> {
     const argv = ['sh', '-c', scripts.onVolume, 'towline', mountPath, script, 'towline', ...args]
-    const container = await helper.ensure(options)
+    const { signal } = options
+    const container = await helper.ensure({ signal })
     const result = await execInContainer(engine, { container, argv }, options)
     if (result.exitCode !== scripts.volumeIsGone) return result
-    await helper.replaceVolume(container, options)
-    return execInContainer(engine, { container: await helper.ensure(options), argv }, options)
+    await helper.replaceVolume(container, { signal })
+    return execInContainer(engine, { container: await helper.ensure({ signal }), argv }, options)
   }
 
   function failed(result: ExecResult): TowlineError {
     return new TowlineError(
-      `Changing files on ${engine.name} failed (${result.exitCode}): ${result.stderr.trim().slice(-500)}`,
+      `Working on files of ${engine.name} failed (${result.exitCode}): ${result.stderr.trim().slice(-500)}`,
       { fault: 'temporary', hint: 'Check that the disk of the host is neither full nor read-only.' },
     )
   }
