@@ -4,6 +4,7 @@ import type { Step } from '../rollout/step.ts'
 import { type SiteServer, siteFolder } from '../spec/release.ts'
 import type { DockerHost, Log, ReleaseFile, Store } from './ports.ts'
 import type { Claim, TargetRecord } from './records.ts'
+import type { Statistics } from './statistics.ts'
 import type { Tracker } from './tracker.ts'
 
 /** What work on a target needs from outside. */
@@ -19,6 +20,9 @@ export type TargetParts = {
   siteServer: SiteServer
   /** Called after each stored change of a target, for reports and live output. */
   onChange: (key: string) => void
+  /** False where no check runs are written, as by the CLI: then no record waits to be told. Default true. */
+  isReporting?: boolean
+  statistics?: Statistics
   log: Log
 }
 
