@@ -1,18 +1,21 @@
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { TowlineError } from '../rollout/error.ts'
 import { volumeName } from '../rollout/target.ts'
 import { passRepo } from './config-pass.ts'
 import { configRepo, serviceYaml } from './config-repo.fixture.ts'
 import { planRepo } from './dry-run.ts'
+import { alwaysKnown } from './host-status.ts'
 import { recordLog } from './log.fixture.ts'
 import { memoryStore } from './memory-store.fixture.ts'
 import { modelFiles, modelHost } from './model-host.fixture.ts'
 import { advanceStored, failure } from './records.fixture.ts'
 import { createSpecReader } from './spec-reader.ts'
+import { createStatistics } from './statistics.ts'
 import { passTarget } from './target-pass.ts'
 import { createTracker } from './tracker.ts'
 
 const repo = 'acme/config'
+const blogKey = 'acme/config:blog@web-1'
 const shopKey = 'acme/config:shop@web-1'
 const { signal } = new AbortController()
 
@@ -28,6 +31,9 @@ function scene(files: Record<string, string>) {
     tracker: createTracker({ pollMs: 1_000, watch: { subscribe: () => () => {} } }),
     files: modelFiles,
     siteServer: { image: 'caddy:2', command: [] },
+    hostStatus: alwaysKnown,
+    progressDeadlineMs: 300_000,
+    statistics: createStatistics(),
     onChange: () => {},
     log: recordLog(),
   }
@@ -141,6 +147,51 @@ test('a paused spec is planned as paused, with its reason', async () => {
   expect((await plan()).targets).toEqual([
     { target: shopKey, action: 'paused', reason: 'migration', steps: [], drift: [] },
   ])
+})
+
+describe('an app that left the repo', () => {
+  const settings = (more: string) => ({ 'towline.yaml': `prune: { enabled: true, ${more} }\n` })
+  const files = { ...shop('shop:1'), 'apps/blog.yaml': serviceYaml('blog', 'blog:1') }
+
+  async function left(more: string, gone: string[]) {
+    const made = scene({ ...settings(more), ...files })
+    await made.push()
+    for (const key of [shopKey, blogKey]) await made.deploy(key)
+    made.config.commit(Object.fromEntries(gone.map((app) => [`apps/${app}.yaml`, null])))
+    return made
+  }
+
+  test('is planned with the steps that take it off its host', async () => {
+    const { plan, docker } = await left('delay: 0s', ['shop'])
+    const names = docker.model().containers.map(({ name }) => name)
+    expect((await plan()).targets).toMatchObject([
+      { target: blogKey, action: 'none' },
+      {
+        target: shopKey,
+        action: 'remove',
+        reason: 'left the repo',
+        steps: [
+          `remove container ${names.find((each) => each.includes('shop'))} (the app left the config repo)`,
+        ],
+      },
+    ])
+  })
+
+  test('is only announced before its time', async () => {
+    const { plan } = await left('delay: 1h', ['shop'])
+    expect((await plan()).targets[1]).toMatchObject({
+      target: shopKey,
+      action: 'none',
+      reason: expect.stringMatching(/^left the repo and is removed after \d{4}-/),
+    })
+  })
+
+  test('is spared with a reason where too many left', async () => {
+    const { plan } = await left('delay: 0s, max: 1', ['shop', 'blog'])
+    const { targets } = await plan()
+    expect(targets.map(({ action }) => action)).toEqual(['none', 'none'])
+    expect(targets[0]?.reason).toContain('prune.max is 1')
+  })
 })
 
 test('one target that cannot be planned says why and hides no other, nor the problems of the specs', async () => {

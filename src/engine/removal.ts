@@ -1,11 +1,11 @@
 import { describeStep } from '../report/plan-lines.ts'
-import { endEpisode } from '../rollout/drift-episode.ts'
 import { TowlineError } from '../rollout/error.ts'
 import { planRemoval, viewTarget } from '../rollout/plan.ts'
 import { isDue } from '../rollout/prune.ts'
 import type { Step } from '../rollout/step.ts'
 import { volumesOf } from '../rollout/volumes.ts'
 import { siteFolder } from '../spec/release.ts'
+import { recordDriftEnd } from './drift-record.ts'
 import type { ReportState, TargetRecord } from './records.ts'
 import { executeSteps, observeTimeoutMs, type TargetParts, type TargetWork } from './steps.ts'
 
@@ -75,25 +75,17 @@ async function forget(parts: TargetParts, work: TargetWork): Promise<{ delayMs: 
   if (!(await isTold(parts, cleared))) return parts.isReporting === false ? null : { delayMs: tellWaitMs }
   const isGone = await store.deleteTarget(key, { claim, when: (stored) => isForgettable(parts, stored) })
   if (!isGone) return { delayMs: 0 }
-  statistics?.count('targetsPruned')
+  statistics.count('targetsPruned')
   log.info({ target: key }, `removed ${key}`)
   parts.onChange(key)
   return null
 }
 
-/** Nothing is on the host any more, so nothing is applied; what is told of the past stays. */
+/** Nothing is on the host any more, so nothing is applied and no drift goes on; what is to be told of the past stays. */
 function clear(record: TargetRecord): TargetRecord {
-  const { applied, healing, drift } = record
-  if (record.desired !== null || record.removal === null) return record
-  const isOver = drift === null || drift.episode.endedAt !== null
-  if (applied === null && healing === null && isOver) return record
-  const now = new Date().toISOString()
-  return {
-    ...record,
-    applied: null,
-    healing: null,
-    drift: drift && { ...drift, episode: endEpisode(drift.episode, now) },
-  }
+  if (!isStillDue(record)) return record
+  const ended = recordDriftEnd(record, new Date().toISOString())
+  return ended.applied === null && ended.healing === null ? ended : { ...ended, applied: null, healing: null }
 }
 
 /** A commit may have asked for the app again while it was removed. */
@@ -117,8 +109,9 @@ async function isTold(parts: Reporting & Pick<TargetParts, 'store'>, record: Tar
   )
 }
 
-function reportsOf({ reports, drift }: TargetRecord): ReportState[] {
-  return [...Object.values(reports), ...(drift ? [drift.report] : [])]
+function reportsOf({ reports, drift, untoldDrifts }: TargetRecord): ReportState[] {
+  const drifts = [...untoldDrifts, ...(drift ? [drift] : [])]
+  return [...Object.values(reports), ...drifts.map(({ report }) => report)]
 }
 
 /** Where nobody reports, a run that was never begun is missed by nobody. */

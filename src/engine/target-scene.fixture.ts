@@ -3,6 +3,7 @@ import { volumeName } from '../rollout/target.ts'
 import { hashSpec } from '../spec/release.ts'
 import type { ServiceSpec, SiteSpec, Spec, SpecMount } from '../spec/spec.ts'
 import { newReport, newTarget } from './config-pass.ts'
+import { alwaysKnown } from './host-status.ts'
 import { recordLog } from './log.fixture.ts'
 import { memoryStore } from './memory-store.fixture.ts'
 import { type ModelHost, modelFiles, modelHost } from './model-host.fixture.ts'
@@ -70,6 +71,8 @@ export function targetScene() {
     tracker: createTracker({ pollMs: 1_000, watch: { subscribe: () => () => {} } }),
     files: modelFiles,
     siteServer,
+    hostStatus: alwaysKnown,
+    progressDeadlineMs: 300_000,
     onChange: () => {},
     statistics,
     log,

@@ -492,7 +492,8 @@ describe('on any host', () => {
           sites: { [docs]: site },
           networks: null,
           volumes: null,
-          names: [], volumeLabels: {},
+          names: [],
+          volumeLabels: {},
         }
         const folders: Record<string, string> = { old: from, new: to }
         const steps = planRelease(release, viewOf(release, host), { prove: true, keepReleaseIds: [] })
