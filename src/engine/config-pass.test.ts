@@ -546,6 +546,18 @@ describe('with pruning on, an app that left the repo', () => {
     })
   })
 
+  test('is not made anew where its removal ended while a commit was read', async () => {
+    const repo = await start()
+    repo.commit({ 'apps/shop.yaml': null })
+    await pass(repo)
+    const stale = await store.listTargets()
+    await store.deleteTarget(shopKey)
+    repo.commit({ 'towline.yaml': null })
+    await pass(repo, { on: { ...store, listTargets: async () => stale } })
+    expect(await store.readTarget(shopKey)).toBeNull()
+    expect(await newestRevision()).toMatchObject({ removals: [] })
+  })
+
   test('is spared by a commit that is read only by half: its old tombstone goes first', async () => {
     const repo = await start()
     repo.commit({ 'apps/shop.yaml': null })
