@@ -41,6 +41,7 @@ export type EngineParts = {
     progressDeadlineMs: number
     deadlineMs: number
     orphanGraceMs: number
+    healing: { limit: number; windowMs: number }
     githubWriteIntervalMs: number
   }
   orphans: { remove: boolean; volumes: boolean }
@@ -108,6 +109,7 @@ export function createEngine(parts: EngineParts): Engine {
     tracker: createTracker({ pollMs: parts.schedule.pollMs, watch }),
     hostStatus,
     progressDeadlineMs: parts.limits.progressDeadlineMs,
+    healing: parts.limits.healing,
     statistics,
     onChange: (key) => {
       outbox.markTarget(key)
