@@ -12,6 +12,7 @@ import { createWorkQueue } from '../engine/work-queue.ts'
 import type { Deployment } from '../rollout/deployment.ts'
 import { explain, TowlineError } from '../rollout/error.ts'
 import type { Drift } from '../rollout/observed.ts'
+import { isDue, type Removal } from '../rollout/prune.ts'
 import type { Problem } from '../spec/spec.ts'
 import type { CommandOptions } from './command.ts'
 import { type Print, printProblems } from './print.ts'
@@ -34,6 +35,7 @@ async function applyWorkspace(workspace: Workspace, { print, signal, log }: Comm
     onConnected: () => {},
     onLost: () => {},
     onEvent: () => {},
+    onResource: () => {},
     log,
   })
   const parts: TargetParts = {
@@ -45,6 +47,7 @@ async function applyWorkspace(workspace: Workspace, { print, signal, log }: Comm
     onChange: (key) => {
       printing = printing.then(() => show(key))
     },
+    isReporting: false,
     log,
   }
   const shown = new Map<string, string>()
@@ -88,10 +91,20 @@ async function applyWorkspace(workspace: Workspace, { print, signal, log }: Comm
   }
 
   try {
-    const { keys, problems, paused } = await queueWork(workspace, signal)
+    const { keys, problems, paused, leavers, pruneRefused } = await queueWork(workspace, signal)
     printProblems(print, problems)
     for (const { target, reason } of paused) print.line(`${print.style('bold', target)} paused: ${reason}`)
-    print.value({ problems, paused })
+    for (const { key, removal } of leavers) {
+      const when = isDue(removal, Date.now())
+        ? 'is removed'
+        : `is removed by an apply after ${removal.removeAfter}`
+      print.line(`${print.style('bold', key)} left the folder and ${when}`)
+    }
+    if (pruneRefused !== null) print.error(pruneRefused)
+    const removals = leavers.map(({ key, removal }) => ({ target: key, removeAfter: removal.removeAfter }))
+    print.value({ problems, paused, removals, pruneRefused })
+    const due = leavers.filter(({ removal }) => isDue(removal, Date.now()))
+    for (const { key } of due) queue.add(key)
     for (const key of keys) queue.add(key)
     watch.start()
     queue.start()
@@ -100,7 +113,15 @@ async function applyWorkspace(workspace: Workspace, { print, signal, log }: Comm
     const records = await wantedTargets(workspace)
     const standing = records.filter(isApplied)
     print.line(`${standing.length} of ${records.length} targets stand as the folder says.`)
-    const whole = problems.length === 0 && failures.length === 0 && standing.length === records.length
+    const remains = await Promise.all(
+      due.map(async ({ key }) => (await store.readTarget(key))?.applied ?? null),
+    )
+    const whole =
+      problems.length === 0 &&
+      failures.length === 0 &&
+      pruneRefused === null &&
+      standing.length === records.length &&
+      remains.every((applied) => applied === null)
     return whole ? 0 : 1
   } finally {
     await queue.stop()
@@ -117,7 +138,13 @@ async function applyWorkspace(workspace: Workspace, { print, signal, log }: Comm
 async function queueWork(
   workspace: Workspace,
   signal: AbortSignal,
-): Promise<{ keys: string[]; problems: Problem[]; paused: Revision['pausedTargets'] }> {
+): Promise<{
+  keys: string[]
+  problems: Problem[]
+  paused: Revision['pausedTargets']
+  leavers: { key: string; removal: Removal }[]
+  pruneRefused: string | null
+}> {
   const { store, specs, siteServer, config, repo, commit, tree } = workspace
   const mirror: Mirror = { ...tree, probe: async () => commit, fetch: async () => commit }
   const parts = {
@@ -139,6 +166,10 @@ async function queueWork(
     keys: wanted.map(({ key }) => key),
     problems: revision?.problems ?? [],
     paused: revision?.pausedTargets ?? [],
+    leavers: (await store.listTargets()).flatMap(({ key, target, removal }) =>
+      target.repo === repo && removal !== null ? { key, removal } : [],
+    ),
+    pruneRefused: revision?.pruneRefused ?? null,
   }
 }
 

@@ -12,7 +12,7 @@ export async function plan(options: CommandOptions): Promise<number> {
     print.value({ targets, problems })
     printProblems(print, problems)
     for (const target of targets) printTarget(print, target)
-    const due = targets.filter(({ action }) => action === 'deploy' || action === 'heal')
+    const due = targets.filter(({ action }) => ['deploy', 'heal', 'remove'].includes(action))
     print.line(
       due.length === 0 ? 'Nothing to change.' : `${due.length} of ${targets.length} targets would change.`,
     )
@@ -23,7 +23,14 @@ export async function plan(options: CommandOptions): Promise<number> {
   }
 }
 
-const colours = { deploy: 'green', heal: 'yellow', none: 'dim', paused: 'dim', blocked: 'red' } as const
+const colours = {
+  deploy: 'green',
+  heal: 'yellow',
+  remove: 'red',
+  none: 'dim',
+  paused: 'dim',
+  blocked: 'red',
+} as const
 
 function printTarget(print: Print, { target, action, reason, steps, drift }: TargetPlan): void {
   print.line(`${print.style(colours[action], action.padEnd(7))} ${print.style('bold', target)}: ${reason}`)

@@ -397,6 +397,178 @@ describe('an app that left the repo', () => {
   })
 })
 
+describe('with pruning on, an app that left the repo', () => {
+  const settings = (more = '') => ({ 'towline.yaml': `prune: { enabled: true${more} }\n` })
+  const start = async (more = '', apps = ['shop', 'blog', 'news']) => {
+    const files = Object.assign({}, ...apps.map((app) => service(app, `${app}:1`)))
+    const repo = configRepo({ ...settings(more), ...files })
+    await pass(repo)
+    for (const app of apps) await end(`acme/config:${app}@web-1`, 'succeeded')
+    wished = []
+    return repo
+  }
+  /** GitHub was told of the newest commit. */
+  const tell = () =>
+    store.updateRepo(name, (stored) => {
+      if (!stored) throw new Error('there is no repo')
+      const revisions = stored.revisions.map((one) => ({ ...one, report: { ...newReport, done: true } }))
+      return { ...stored, revisions }
+    })
+
+  test('gets a tombstone, which its commit tells and which wakes its target', async () => {
+    const repo = await start()
+    const commit = repo.commit({ 'apps/shop.yaml': null })
+    await pass(repo)
+    const { desired, removal, applied } = await read(shopKey)
+    expect([desired, applied === null]).toEqual([null, false])
+    expect(removal).toMatchObject({ commit, volumes: false })
+    const delayMs = Date.parse(removal?.removeAfter ?? '') - Date.parse(removal?.since ?? '')
+    expect(delayMs).toBe(3_600_000)
+    expect(await newestRevision()).toMatchObject({
+      removals: [{ target: shopKey, removeAfter: removal?.removeAfter, volumes: false }],
+      pruneRefused: null,
+    })
+    expect(wished).toEqual([shopKey])
+    expect((await read(blogKey)).removal).toBeNull()
+  })
+
+  test('keeps its first tombstone through later commits, which go on telling it', async () => {
+    const repo = await start()
+    repo.commit({ 'apps/shop.yaml': null })
+    await pass(repo)
+    const { removal } = await read(shopKey)
+    repo.commit({ 'README.md': 'hello' })
+    await pass(repo)
+    await pass(repo, { force: true })
+    expect((await read(shopKey)).removal).toEqual(removal)
+    expect((await newestRevision())?.removals).toHaveLength(1)
+  })
+
+  test('loses its tombstone when its spec is put back', async () => {
+    const repo = await start()
+    repo.commit({ 'apps/shop.yaml': null })
+    await pass(repo)
+    repo.commit(service('shop', 'shop:1'))
+    await pass(repo)
+    expect(await read(shopKey)).toMatchObject({
+      removal: null,
+      desired: { spec: { spec: { name: 'shop' } } },
+    })
+    expect((await newestRevision())?.removals).toEqual([])
+  })
+
+  test('loses its tombstone when its spec is put back paused', async () => {
+    const repo = await start()
+    repo.commit({ 'apps/shop.yaml': null })
+    await pass(repo)
+    repo.commit(service('shop', 'shop:1', 'paused: true\n'))
+    await pass(repo)
+    expect((await read(shopKey)).removal).toBeNull()
+  })
+
+  test('is spared with all others where more left than prune.max, also those announced before', async () => {
+    const repo = await start(', max: 1')
+    repo.commit({ 'apps/shop.yaml': null })
+    await pass(repo)
+    expect((await read(shopKey)).removal).not.toBeNull()
+    repo.commit({ 'apps/blog.yaml': null })
+    await pass(repo)
+    for (const key of [shopKey, blogKey])
+      expect(await read(key)).toMatchObject({ desired: null, removal: null })
+    expect(await newestRevision()).toMatchObject({
+      removals: [],
+      pruneRefused: expect.stringContaining('2 targets left the repo, and prune.max is 1'),
+    })
+  })
+
+  test('is spared while any spec has a problem, also where it was announced before', async () => {
+    const repo = await start()
+    repo.commit({ 'apps/shop.yaml': null })
+    await pass(repo)
+    repo.commit({ 'apps/shop.yaml': 'kind: Service\nname: shop\n' })
+    await pass(repo)
+    expect((await read(shopKey)).removal).toBeNull()
+    expect((await newestRevision())?.pruneRefused).toContain('while specs have problems')
+  })
+
+  test('is spared where the branch is gone, and where pruning is turned off', async () => {
+    for (const change of ['gone', 'off']) {
+      store = memoryStore()
+      const repo = await start()
+      repo.commit({ 'apps/shop.yaml': null })
+      await pass(repo)
+      expect((await read(shopKey)).removal).not.toBeNull()
+      if (change === 'gone') repo.reset(null)
+      else repo.commit({ 'towline.yaml': null })
+      await pass(repo)
+      expect((await read(shopKey)).removal).toBeNull()
+    }
+  })
+
+  test('while pruning was off is removed too once it is on', async () => {
+    const repo = configRepo({ ...service('shop', 'shop:1'), ...service('blog', 'blog:1') })
+    await pass(repo)
+    await end(shopKey, 'succeeded')
+    repo.commit({ 'apps/shop.yaml': null })
+    await pass(repo)
+    expect((await read(shopKey)).removal).toBeNull()
+    const commit = repo.commit(settings())
+    await pass(repo)
+    expect((await read(shopKey)).removal).toMatchObject({ commit })
+  })
+
+  test('is told once: the same commit read again, also after the removal, says nothing new', async () => {
+    const repo = await start()
+    repo.commit({ 'apps/shop.yaml': null })
+    await pass(repo)
+    await tell()
+    const told = await newestRevision()
+    await pass(repo, { force: true })
+    await store.deleteTarget(shopKey)
+    await pass(repo, { force: true })
+    expect(await newestRevision()).toEqual(told)
+    expect(await store.readTarget(shopKey)).toBeNull()
+  })
+
+  test('is never removed against what its commit told: another answer is a run of its own', async () => {
+    const repo = await start(', max: 1')
+    repo.commit({ 'apps/shop.yaml': null, 'apps/blog.yaml': null })
+    await pass(repo)
+    await tell()
+    expect(await newestRevision()).toMatchObject({ attempt: 1, pruneRefused: expect.any(String) })
+    await store.deleteTarget(blogKey)
+    await pass(repo, { force: true })
+    expect(await newestRevision()).toMatchObject({
+      attempt: 2,
+      pruneRefused: null,
+      removals: [{ target: shopKey }],
+      report: newReport,
+    })
+  })
+
+  test('is not made anew where its removal ended while a commit was read', async () => {
+    const repo = await start()
+    repo.commit({ 'apps/shop.yaml': null })
+    await pass(repo)
+    const stale = await store.listTargets()
+    await store.deleteTarget(shopKey)
+    repo.commit({ 'towline.yaml': null })
+    await pass(repo, { on: { ...store, listTargets: async () => stale } })
+    expect(await store.readTarget(shopKey)).toBeNull()
+    expect(await newestRevision()).toMatchObject({ removals: [] })
+  })
+
+  test('is spared by a commit that is read only by half: its old tombstone goes first', async () => {
+    const repo = await start()
+    repo.commit({ 'apps/shop.yaml': null })
+    await pass(repo)
+    repo.commit(service('shop', 'shop:1'))
+    const dying: Store = { ...store, updateRepo: () => Promise.reject(new Error('killed')) }
+    await expect(pass(repo, { on: dying })).rejects.toThrow('killed')
+    expect((await read(shopKey)).removal).toBeNull()
+  })
+})
+
 test('a branch that is gone takes nothing down, and is followed again when it is back', async () => {
   const repo = configRepo(service('shop', 'shop:1'))
   const commit = await repo.mirror.probe({ signal })

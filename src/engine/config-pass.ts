@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { queueDeployment, type Trigger } from '../rollout/deployment.ts'
 import { TowlineError } from '../rollout/error.ts'
+import type { PrunePlan } from '../rollout/prune.ts'
 import { formatTarget, type Target } from '../rollout/target.ts'
 import { hashSpec, type SiteServer } from '../spec/release.ts'
 import type { Problem } from '../spec/spec.ts'
@@ -9,6 +10,7 @@ import type { Desired, RepoRecord, ReportState, Revision, TargetRecord } from '.
 import { schemaVersion } from './records.ts'
 import type { SpecReader, WishedSpec } from './spec-reader.ts'
 import { pausedReason } from './target-pass.ts'
+import { forgetUnwanted, leaversOf, liftTombstones, planTombstones } from './tombstones.ts'
 
 export type ConfigParts = {
   store: Store
@@ -39,6 +41,7 @@ export async function passRepo(
   const commit = head === null ? null : await mirror.fetch({ signal })
   if (commit === null) {
     // The branch is gone. Nothing is taken down for it: only a commit can say that an app is unwanted.
+    await liftTombstones(parts.store, { repo, plan: { removals: [], refused: null } })
     await parts.store.updateRepo(repo, (stored) => ({
       ...(stored ?? newRepo(repo, branch)),
       branch,
@@ -58,8 +61,11 @@ export async function passRepo(
   }
   const targets = new Map((await parts.store.listTargets()).map((target) => [target.key, target]))
   const wishes = compareWishes(parts, { repo, commit, specs: read.specs, targets })
+  const leavers = leaversOf(targets.values(), { repo, wanted: wishes.keys })
+  const prune = planTombstones(leavers, { read, commit, nowMs: Date.now() })
+  await liftTombstones(parts.store, { repo, plan: prune })
   // The revision is stored before its deployments: a crash in between repeats this pass and completes it.
-  await storeRevision(parts, { repo, branch, commit, wishes, problems: read.problems })
+  await storeRevision(parts, { repo, branch, commit, wishes, problems: read.problems, prune })
   for (const { key, target, desired, deploymentId } of dependenciesFirst(wishes.changed)) {
     await parts.store.updateTarget(key, (stored) =>
       wish(stored ?? newTarget(key, target), {
@@ -75,7 +81,9 @@ export async function passRepo(
   }
   // Only once all are stored: an app that starts sooner would take the old wish of its dependency for met.
   for (const { key } of [...wishes.changed, ...wishes.adjusted]) parts.onWish(key)
-  if (read.problems.length === 0) await forgetUnwanted(parts, { repo, wanted: wishes.keys, targets })
+  if (read.problems.length === 0) {
+    for (const key of await forgetUnwanted(parts.store, { leavers, plan: prune })) parts.onWish(key)
+  }
   parts.onRevision(repo)
 }
 
@@ -270,16 +278,24 @@ function queue(
 
 async function storeRevision(
   parts: ConfigParts,
-  input: { repo: string; branch: string; commit: string; wishes: Wishes; problems: Problem[] },
+  input: {
+    repo: string
+    branch: string
+    commit: string
+    wishes: Wishes
+    problems: Problem[]
+    prune: PrunePlan
+  },
 ): Promise<void> {
-  const { repo, branch, commit, wishes } = input
+  const { repo, branch, commit, wishes, prune } = input
   await parts.store.updateRepo(repo, (stored) => {
     const record = stored ?? newRepo(repo, branch)
     const known = record.revisions.find((revision) => revision.commit === commit)
     const asked = wishes.changed.map(({ key, deploymentId: id }) => ({ target: key, deploymentId: id }))
     const askedKeys = new Set(asked.map(({ target }) => target))
-    // A run that is complete cannot reopen: what is asked after it gets a run of its own.
-    const renewed = known?.report.done === true && asked.length > 0
+    const removals = removalsOf(known, { wanted: wishes.keys, prune })
+    // A run that is complete cannot reopen: what is asked or announced after it gets a run of its own.
+    const renewed = known?.report.done === true && (asked.length > 0 || saysMore(known, removals, prune))
     const revision: Revision = {
       commit,
       seenAt: known?.seenAt ?? new Date().toISOString(),
@@ -290,8 +306,8 @@ async function storeRevision(
       ],
       unchangedCount: known?.unchangedCount ?? wishes.unchangedCount,
       pausedTargets: wishes.paused,
-      removals: [],
-      pruneRefused: null,
+      removals,
+      pruneRefused: prune.refused,
       supersededBy: null,
       attempt: (known?.attempt ?? 1) + (renewed ? 1 : 0),
       report: renewed ? newReport : (known?.report ?? newReport),
@@ -303,16 +319,25 @@ async function storeRevision(
   })
 }
 
-/** Apps that left the repo keep running (pruning is opt-in), but nothing is wished of them any more. */
-async function forgetUnwanted(
-  parts: ConfigParts,
-  input: { repo: string; wanted: Set<string>; targets: Map<string, TargetRecord> },
-): Promise<void> {
-  for (const { key, target, desired } of input.targets.values()) {
-    if (target.repo !== input.repo || target.preview !== null || desired === null || input.wanted.has(key))
-      continue
-    await parts.store.updateTarget(key, (stored) => ({ ...(stored ?? unexpected(key)), desired: null }))
-  }
+/** Read again, a commit still names what it had removed by then. */
+function removalsOf(
+  known: Revision | undefined,
+  { wanted, prune }: { wanted: ReadonlySet<string>; prune: PrunePlan },
+): Revision['removals'] {
+  const due = prune.removals.map(({ target, removal: { removeAfter, volumes } }) => ({
+    target,
+    removeAfter,
+    volumes,
+  }))
+  const dueKeys = new Set(due.map(({ target }) => target))
+  const done = known?.removals.filter(({ target }) => !dueKeys.has(target) && !wanted.has(target)) ?? []
+  return prune.refused === null ? [...done, ...due] : []
+}
+
+/** True where something is removed, or spared, that the commit has not told yet. */
+function saysMore(known: Revision, removals: Revision['removals'], { refused }: PrunePlan): boolean {
+  const told = new Set(known.removals.map((removal) => JSON.stringify(removal)))
+  return refused !== known.pruneRefused || removals.some((removal) => !told.has(JSON.stringify(removal)))
 }
 
 function newRepo(repo: string, branch: string): RepoRecord {

@@ -2,10 +2,11 @@ import { describeStep, renderPlan } from '../report/plan-lines.ts'
 import type { Deployment, StuckReason } from '../rollout/deployment.ts'
 import { explain, faultOf, TowlineError } from '../rollout/error.ts'
 import type { WorkPhase } from '../rollout/phase.ts'
-import { lostVolumes, planRelease, planRemoval, type TargetView } from '../rollout/plan.ts'
+import { lostVolumes, planLeftovers, planRelease, planRemoval, type TargetView } from '../rollout/plan.ts'
 import type { FileSource, Release } from '../rollout/release.ts'
 import type { Step } from '../rollout/step.ts'
 import { StuckError } from '../rollout/stuck.ts'
+import { freshVolumes, unprovenVolumes } from '../rollout/volumes.ts'
 import { renderRelease } from '../spec/release.ts'
 import { type Journal, openJournal } from './journal.ts'
 import type { TargetRecord } from './records.ts'
@@ -45,7 +46,8 @@ export async function runDeployment(
     await failDeployment(parts, work, { journal, error: failure })
     return
   }
-  await cleanUp(parts, work, journal.deployment())
+  const { release, id } = journal.deployment()
+  if (release) await cleanUp(parts, work, { release, endedId: id })
 }
 
 /** The story of a rollout: pin what goes in, then bring the host there phase by phase until the plan is empty. */
@@ -187,7 +189,8 @@ export async function failDeployment(
   const { reason, hint } = explain(error)
   const fault = faultOf(error)
   const logTail = await readLogTail(work, journal.deployment())
-  const previous = await restorePrevious(parts, { ...work, record: await journal.record() })
+  const endedId = journal.deployment().id
+  const previous = await restorePrevious(parts, { ...work, record: await journal.record() }, endedId)
   if (fault === 'bug')
     parts.log.error({ err: error, target: work.record.key }, 'deployment failed by a bug of ours')
   const stuck = error instanceof StuckError ? { stuck: error.stuck } : {}
@@ -202,16 +205,25 @@ const stuckCounters: Record<StuckReason, Counter> = {
   claim: 'stuckClaim',
 }
 
-async function restorePrevious(parts: TargetParts, work: TargetWork): Promise<string> {
+async function restorePrevious(parts: TargetParts, work: TargetWork, endedId: string): Promise<string> {
   const signal = AbortSignal.timeout(restoreTimeoutMs)
-  const { applied } = work.record
+  const { applied, deployments } = work.record
   try {
     const view = await observeTarget(parts, work)
     const steps = applied
       ? planRelease(applied.release, view, { prove: false, keepReleaseIds: null })
-      : planRemoval(view)
+      : planRemoval(view, {
+          releases: deployments.flatMap(({ release }) => release ?? []),
+          volumes: [],
+          reason: 'nothing of this target was ever proven',
+        })
     await executeSteps(parts, { ...work, signal }, steps, { readyTimeoutMs: restoreTimeoutMs })
-    if (!applied) return 'there was none; nothing of this attempt was left on the host'
+    if (!applied) {
+      const leftovers = await planUnproven(work, { ...view, site: null }, endedId)
+      await executeSteps(parts, { ...work, signal }, leftovers, { readyTimeoutMs: restoreTimeoutMs })
+      return 'there was none; nothing of this attempt was left on the host'
+    }
+    await cleanUp(parts, work, { release: applied.release, endedId })
     const touched = steps.some((step) => isBeforeActive(step))
     return touched
       ? `release ${applied.release.id} was put back and serves`
@@ -235,32 +247,52 @@ async function readLogTail(work: TargetWork, deployment: Deployment): Promise<st
   return lines
 }
 
-/** Removes what the release no longer needs. Best effort: what fails here is found by the next sweep. */
-async function cleanUp(parts: TargetParts, work: TargetWork, deployment: Deployment): Promise<void> {
-  const { release } = deployment
-  if (!release) return
+/**
+ * Removes what the release that serves does not need and no rollback would: containers and release directories of other
+ * attempts, and fresh volumes of the deployment that ended and of those it superseded. Images of builds will join here.
+ * Best effort: containers and release directories that stay are found by the next sweep.
+ */
+async function cleanUp(
+  parts: TargetParts,
+  work: TargetWork,
+  { release, endedId }: { release: Release; endedId: string },
+): Promise<void> {
   try {
     const record = (await parts.store.readTarget(work.record.key)) ?? work.record
     const view = await observeTarget(parts, { ...work, record })
-    const steps = planRelease(release, view, {
+    const plan = planRelease(release, view, {
       prove: false,
       keepReleaseIds: keptReleaseIds(record, release),
     })
+    const steps = [
+      ...plan.filter((step) => !isBeforeActive(step)),
+      ...(await planUnproven({ ...work, record }, view, endedId)),
+    ]
     const signal = AbortSignal.timeout(restoreTimeoutMs)
-    await executeSteps(
-      parts,
-      { ...work, signal },
-      steps.filter((step) => !isBeforeActive(step)),
-      {
-        readyTimeoutMs: restoreTimeoutMs,
-      },
-    )
+    await executeSteps(parts, { ...work, signal }, steps, { readyTimeoutMs: restoreTimeoutMs })
   } catch (error) {
     parts.log.warn(
       { target: work.record.key, ...explain(error) },
       'cleaning up failed; the sweep tries again',
     )
   }
+}
+
+async function planUnproven(work: TargetWork, view: TargetView, endedId: string): Promise<Step[]> {
+  const { applied, deployments } = work.record
+  const proven = deployments.filter(({ result }) => result?.kind === 'succeeded')
+  return planLeftovers(view, {
+    proven: [applied, ...proven].flatMap((one) => one?.release ?? []),
+    freshVolumes: await findFreshVolumes(work, endedId),
+  })
+}
+
+/** The host is asked only where there may be any. */
+async function findFreshVolumes({ record, host }: TargetWork, endedId: string): Promise<string[]> {
+  const { deployments, applied } = record
+  if (unprovenVolumes(deployments, endedId).length === 0) return []
+  const { things } = await host.inventory({ signal: AbortSignal.timeout(observeTimeoutMs) })
+  return freshVolumes(things, { deployments, applied: applied?.release ?? null, endedId })
 }
 
 /** The newest releases that were proven once, as many as the spec keeps. */

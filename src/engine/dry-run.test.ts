@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { TowlineError } from '../rollout/error.ts'
 import { volumeName } from '../rollout/target.ts'
 import { passRepo } from './config-pass.ts'
@@ -15,6 +15,7 @@ import { passTarget } from './target-pass.ts'
 import { createTracker } from './tracker.ts'
 
 const repo = 'acme/config'
+const blogKey = 'acme/config:blog@web-1'
 const shopKey = 'acme/config:shop@web-1'
 const { signal } = new AbortController()
 
@@ -58,10 +59,10 @@ function scene(files: Record<string, string>) {
   }
 }
 
+const atOnce = 'deploy: { update_config: { monitor: 0s } }\n'
 const shop = (image: string, more = '') => ({
-  'apps/shop.yaml': serviceYaml('shop', image, `deploy: { update_config: { monitor: 0s } }\n${more}`),
+  'apps/shop.yaml': serviceYaml('shop', image, `${atOnce}${more}`),
 })
-
 test('what is planned is what the deployment then does, line for line', async () => {
   const { plan, push, deploy } = scene(shop('shop:1'))
   const { targets } = await plan()
@@ -149,6 +150,51 @@ test('a paused spec is planned as paused, with its reason', async () => {
   expect((await plan()).targets).toEqual([
     { target: shopKey, action: 'paused', reason: 'migration', steps: [], drift: [] },
   ])
+})
+
+describe('an app that left the repo', () => {
+  const settings = (more: string) => ({ 'towline.yaml': `prune: { enabled: true, ${more} }\n` })
+  const files = { ...shop('shop:1'), 'apps/blog.yaml': serviceYaml('blog', 'blog:1', atOnce) }
+
+  async function left(more: string, gone: string[]) {
+    const made = scene({ ...settings(more), ...files })
+    await made.push()
+    for (const key of [shopKey, blogKey]) await made.deploy(key)
+    made.config.commit(Object.fromEntries(gone.map((app) => [`apps/${app}.yaml`, null])))
+    return made
+  }
+
+  test('is planned with the steps that take it off its host', async () => {
+    const { plan, docker } = await left('delay: 0s', ['shop'])
+    const names = docker.model().containers.map(({ name }) => name)
+    expect((await plan()).targets).toMatchObject([
+      { target: blogKey, action: 'none' },
+      {
+        target: shopKey,
+        action: 'remove',
+        reason: 'left the repo',
+        steps: [
+          `remove container ${names.find((each) => each.includes('shop'))} (the app left the config repo)`,
+        ],
+      },
+    ])
+  })
+
+  test('is only announced before its time', async () => {
+    const { plan } = await left('delay: 1h', ['shop'])
+    expect((await plan()).targets[1]).toMatchObject({
+      target: shopKey,
+      action: 'none',
+      reason: expect.stringMatching(/^left the repo and is removed after \d{4}-/),
+    })
+  })
+
+  test('is spared with a reason where too many left', async () => {
+    const { plan } = await left('delay: 0s, max: 1', ['shop', 'blog'])
+    const { targets } = await plan()
+    expect(targets.map(({ action }) => action)).toEqual(['none', 'none'])
+    expect(targets[0]?.reason).toContain('prune.max is 1')
+  })
 })
 
 test('one target that cannot be planned says why and hides no other, nor the problems of the specs', async () => {

@@ -2,20 +2,23 @@ import { renderPlan } from '../report/plan-lines.ts'
 import { explain, TowlineError } from '../rollout/error.ts'
 import type { Drift } from '../rollout/observed.ts'
 import { driftOf, planRelease } from '../rollout/plan.ts'
+import { isDue, type Removal } from '../rollout/prune.ts'
 import type { Problem } from '../spec/spec.ts'
 import { compareWishes, newTarget } from './config-pass.ts'
 import { pinRelease } from './deploy.ts'
 import type { FileTree } from './ports.ts'
 import type { TargetRecord } from './records.ts'
+import { planRemains } from './removal.ts'
 import type { SpecReader } from './spec-reader.ts'
 import { observeTarget, type TargetParts } from './steps.ts'
 import { decideTarget } from './target-pass.ts'
+import { leaversOf, planTombstones } from './tombstones.ts'
 
 /** What would be done to one target, and nothing done yet. */
 export type TargetPlan = {
   target: string
   /** `blocked` is what could not even be planned; `reason` says why. */
-  action: 'deploy' | 'heal' | 'none' | 'paused' | 'blocked'
+  action: 'deploy' | 'heal' | 'remove' | 'none' | 'paused' | 'blocked'
   reason: string
   /** One line a step, as a check run shows them. */
   steps: string[]
@@ -49,6 +52,15 @@ export async function planRepo(
   for (const key of wishes.keys) {
     const record = targets.get(key)
     if (record && !planned.has(key)) plans.push(await orBlocked(key, planHealing(parts, record)))
+  }
+  const leavers = leaversOf(targets.values(), { repo: input.repo, wanted: wishes.keys })
+  const prune = planTombstones(leavers, { read, commit: input.commit, nowMs: Date.now() })
+  for (const { target, removal } of prune.removals) {
+    const record = targets.get(target)
+    if (record) plans.push(await orBlocked(target, planPruning(parts, record, removal)))
+  }
+  for (const { key } of prune.refused === null ? [] : leavers) {
+    plans.push({ target: key, action: 'none', reason: prune.refused ?? '', steps: [], drift: [] })
   }
   return { targets: plans.sort((a, b) => (a.target < b.target ? -1 : 1)), problems: read.problems }
 }
@@ -94,6 +106,18 @@ async function planHealing(parts: DryRunParts, record: TargetRecord): Promise<Ta
     return { target: record.key, action: 'deploy', reason: why, steps: [], drift: [] }
   }
   return { target: record.key, action: 'none', reason, steps: [], drift: [] }
+}
+
+/** What is not due yet is only announced. */
+async function planPruning(parts: DryRunParts, record: TargetRecord, removal: Removal): Promise<TargetPlan> {
+  const left: TargetPlan = { target: record.key, action: 'none', reason: '', steps: [], drift: [] }
+  if (!isDue(removal, Date.now()))
+    return { ...left, reason: `left the repo and is removed after ${removal.removeAfter}` }
+  const host = parts.hosts.get(record.target.host)
+  if (!host) return { ...left, reason: `left the repo; its host ${record.target.host} is not in server.yaml` }
+  const steps = renderPlan(await planRemains(parts, { record: { ...record, removal }, host }))
+  if (steps.length === 0) return { ...left, reason: 'left the repo; nothing of it is on the host' }
+  return { ...left, action: 'remove', reason: 'left the repo', steps }
 }
 
 /** True where what the repo wants was brought to the host and proven. */

@@ -102,6 +102,8 @@ export function createEngine(parts: EngineParts): Engine {
     onConnected,
     onLost: hostStatus.lost,
     onEvent,
+    // A network or volume belongs to no single target: only a look at the whole host tells whom it concerns.
+    onResource: ({ host }) => void sweepOne(host),
     log,
   })
   const targetParts: TargetParts = {

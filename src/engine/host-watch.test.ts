@@ -30,6 +30,7 @@ function watch(...hosts: DockerHost[]) {
   const watched = watchHosts(hosts, {
     onConnected: (host) => seen.push(`${host} connected`),
     onLost,
+    onResource: () => {},
     onEvent: ({ host, app, action }) => seen.push(`${host} ${app} ${action}`),
     log,
   })

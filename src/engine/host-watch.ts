@@ -1,5 +1,5 @@
 import { explain } from '../rollout/error.ts'
-import type { DockerHost, HostEvent, Log } from './ports.ts'
+import type { DockerHost, HostEvent, Log, ResourceEvent } from './ports.ts'
 import { backoffMs, sleep } from './wait.ts'
 
 /** Tells who waits on a host that something happened there. */
@@ -23,6 +23,7 @@ export function watchHosts(
     /** The host could not be reached at once after its stream had ended, or from the start. */
     onLost: (host: string, error: unknown) => void
     onEvent: (event: HostEvent) => void
+    onResource: (event: ResourceEvent) => void
     log: Log
   },
 ): HostWatch {
@@ -45,6 +46,7 @@ export function watchHosts(
             for (const wake of [...(subscribers.get(host.name) ?? [])]) wake()
             options.onEvent(event)
           },
+          onResource: options.onResource,
         })
       } catch (error) {
         if (signal.aborted) return

@@ -39,8 +39,10 @@ export function memoryStore({ nowMs = () => Date.now() }: { nowMs?: () => number
       targets.set(key, frozen(changed))
       return changed
     },
-    async deleteTarget(key) {
-      targets.delete(key)
+    async deleteTarget(key, { claim, when = () => true } = {}) {
+      if (claim) heldClaim(claim)
+      const record = targets.get(key)
+      return record !== undefined && when(record) && targets.delete(key)
     },
     async claimTarget(target, { holder, ttlMs }) {
       const expiresAtMs = nowMs() + ttlMs

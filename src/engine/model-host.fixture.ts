@@ -29,6 +29,7 @@ export function modelHost({ name = 'web-1', volume }: { name?: string; volume: s
     containers: [],
     sites: {},
     names: [volume],
+    volumeLabels: {},
     networks: null,
     volumes: null,
   }
@@ -38,6 +39,19 @@ export function modelHost({ name = 'web-1', volume }: { name?: string; volume: s
   const host = dockerHost({
     name,
     observe: async () => model,
+    inventory: async () => ({
+      host: name,
+      engineId: 'engine-1',
+      at: model.at,
+      things: Object.entries(model.volumeLabels).map(([id, labels]) => ({
+        kind: 'volume',
+        id,
+        name: id,
+        labels,
+        createdAt: null,
+        userCount: null,
+      })),
+    }),
     async apply(step, { files }) {
       const act = `${step.do} ${'name' in step ? step.name : step.do === 'createContainer' ? step.container.name : ''}`
       refuse(act.trim())

@@ -256,6 +256,26 @@ describe('while GitHub is away', () => {
   })
 })
 
+test('what is announced while the run over all is being completed is told by a run of its own', async () => {
+  const { store, runs, faults, start } = await scene()
+  await store.updateRepo(repo, () => repoRecord({ revisions: [revisionOf('c0ffee', [])] }))
+  const removals = [{ target: shop.target, removeAfter: '2026-11-21T11:00:00.000Z', volumes: false }]
+  faults.fail = () => {
+    void store.updateRepo(repo, (stored) =>
+      repoRecord({ revisions: stored?.revisions.map((one) => ({ ...one, removals })) ?? [] }),
+    )
+    return null
+  }
+  const outbox = start()
+  outbox.markRepo(repo)
+  await elapse(2_000)
+  expect(runs).toMatchObject([
+    { externalId: 'revision-c0ffee-1', title: 'no specs found' },
+    { externalId: 'revision-c0ffee-2', title: '1 to be removed' },
+  ])
+  await outbox.stop()
+})
+
 describe('no run is made twice', () => {
   test('where the answer to its making got lost', async () => {
     const { store, runs, calls, faults, start } = await scene()

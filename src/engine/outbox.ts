@@ -245,7 +245,7 @@ async function repoItems(store: Store, repo: string): Promise<Item[]> {
             if (other.commit !== revision.commit || other.attempt !== revision.attempt) return other
             const report = change(other.report)
             // Asked again while the final state was on its way: that run cannot reopen, so the next one tells it.
-            const isLate = report.done && !sameDeployments(other, revision)
+            const isLate = report.done && !saysTheSame(other, revision)
             return isLate ? { ...other, attempt: other.attempt + 1, report: newReport } : { ...other, report }
           })
           return { ...stored, revisions }
@@ -265,8 +265,10 @@ async function repoItems(store: Store, repo: string): Promise<Item[]> {
   )
 }
 
-function sameDeployments(a: Revision, b: Revision): boolean {
-  return JSON.stringify(a.deploymentIds) === JSON.stringify(b.deploymentIds)
+function saysTheSame(a: Revision, b: Revision): boolean {
+  const said = ({ deploymentIds, removals, pruneRefused }: Revision) =>
+    JSON.stringify([deploymentIds, removals, pruneRefused])
+  return said(a) === said(b)
 }
 
 async function viewRevision(store: Store, revision: Revision): Promise<RevisionView> {

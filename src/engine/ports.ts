@@ -166,7 +166,14 @@ export type Store = {
     change: (record: TargetRecord | null) => TargetRecord,
     options?: { claim?: Claim },
   ): Promise<TargetRecord>
-  deleteTarget(key: string): Promise<void>
+  /**
+   * Forgets a target where `when` holds for its freshest record; true where it is gone by this. With `claim`,
+   * @throws TowlineError `stale` as above.
+   */
+  deleteTarget(
+    key: string,
+    options?: { claim?: Claim; when?: (record: TargetRecord) => boolean },
+  ): Promise<boolean>
   /** The right to work on a target for `ttlMs`, or null while another holder's claim is alive. Each grant raises the epoch. */
   claimTarget(key: string, options: { holder: string; ttlMs: number }): Promise<Claim | null>
   renewClaim(claim: Claim, options: { ttlMs: number }): Promise<void>

@@ -1,6 +1,7 @@
 import type { Deployment } from '../rollout/deployment.ts'
 import type { DriftEpisode } from '../rollout/drift-episode.ts'
 import type { Drift } from '../rollout/observed.ts'
+import type { Removal } from '../rollout/prune.ts'
 import type { Release } from '../rollout/release.ts'
 import type { Target, TargetKey } from '../rollout/target.ts'
 import type { LocatedSpec, Problem } from '../spec/spec.ts'
@@ -45,9 +46,6 @@ export type Healing = {
 /** The drift of a target that was last seen, and what GitHub was told of it. */
 export type DriftRecord = { episode: DriftEpisode; report: ReportState }
 
-/** An app that left the config repo and is to be taken off its host: not before `removeAfter`. */
-export type Removal = { since: string; removeAfter: string; commit: string }
-
 /** All that is known of one target: desired, attempted and applied are three fields. */
 export type TargetRecord = {
   version: number
@@ -78,9 +76,9 @@ export type Revision = {
   deploymentIds: { target: TargetKey; deploymentId: string }[]
   unchangedCount: number
   pausedTargets: { target: TargetKey; reason: string; until: string | null }[]
-  /** Targets this commit no longer wants and that are going to be removed. */
-  removals: { target: TargetKey; removeAfter: string }[]
-  /** Why nothing is removed though apps left the repo and pruning is on; null otherwise. */
+  /** Targets this commit no longer wants and that are going to be removed, and whether with their volumes. */
+  removals: { target: TargetKey; removeAfter: string; volumes: boolean }[]
+  /** Why nothing is removed though apps left the repo and pruning is on, and what to do; null otherwise. */
   pruneRefused: string | null
   /** Set when a newer commit took over before this one ended. */
   supersededBy: string | null

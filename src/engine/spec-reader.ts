@@ -11,7 +11,12 @@ import type { FileTree, TreeEntry } from './ports.ts'
 export type WishedSpec = { located: LocatedSpec; filesOid: string | null }
 
 /** What a config repo says at one commit. A spec with a problem is not among `specs`. */
-export type ReadSpecs = { specs: WishedSpec[]; problems: Problem[]; fileCount: number }
+export type ReadSpecs = {
+  specs: WishedSpec[]
+  problems: Problem[]
+  fileCount: number
+  settings: RepoSettings
+}
 
 export type SpecReader = {
   read(input: { repo: string; commit: string; tree: FileTree; signal: AbortSignal }): Promise<ReadSpecs>
@@ -49,7 +54,12 @@ export function createSpecReader(server: {
       }
       // Settings nobody can read could mean anything: then no spec counts.
       const usable = problems.some(({ path }) => path === settingsPath) ? [] : specs
-      return { specs: usable, problems: [...problems, ...resolved.problems], fileCount: files.length }
+      return {
+        specs: usable,
+        problems: [...problems, ...resolved.problems],
+        fileCount: files.length,
+        settings,
+      }
     },
   }
 }

@@ -28,6 +28,8 @@ export type TargetParts = {
   statistics: Statistics
   /** Called after each stored change of a target, for reports and live output. */
   onChange: (key: string) => void
+  /** False where no check runs are written, as by the CLI: then no record waits to be told. Default true. */
+  isReporting?: boolean
   log: Log
 }
 

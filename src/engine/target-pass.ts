@@ -11,6 +11,7 @@ import { failDeployment, keptReleaseIds, runDeployment } from './deploy.ts'
 import { recordDrift, recordDriftEnd } from './drift-record.ts'
 import { changeDeployment, openJournal } from './journal.ts'
 import type { Healing, TargetRecord } from './records.ts'
+import { forgetHostless, removeTarget } from './removal.ts'
 import { executeSteps, observeTarget, type TargetParts, type TargetWork } from './steps.ts'
 
 /** When to look at a target again; null where only an event or the sweep should. */
@@ -45,16 +46,18 @@ export async function passTarget(
 }
 
 /** A host the operator took out of server.yaml: its open deployments can never end otherwise. */
-async function closeHostless(parts: TargetParts, { key, target }: TargetRecord): Promise<null> {
+async function closeHostless(parts: TargetParts, found: TargetRecord): Promise<null> {
+  const { key, target } = found
   const reason = `host ${target.host} is not in server.yaml any more`
   const now = new Date().toISOString()
-  await parts.store.updateTarget(key, (stored) =>
+  const closed = await parts.store.updateTarget(key, (stored) =>
     (stored?.deployments ?? []).reduce(
       (record, { id }) => changeDeployment(record, id, [{ type: 'cancelled', reason }], now),
       stored ?? unknownTarget(key),
     ),
   )
   parts.onChange(key)
+  await forgetHostless(parts, closed)
   return null
 }
 
@@ -70,6 +73,7 @@ export async function decideTarget(
   return decide({
     deployments: record.deployments,
     wanted: record.desired !== null,
+    removal: record.removal,
     pausedReason: pausedReason(record.desired?.spec.spec.paused ?? null, nowMs),
     ...(await readDependencies(parts, record)),
     applied: record.applied?.release ?? null,
@@ -119,6 +123,17 @@ async function act(parts: TargetParts, work: TargetWork, stuck: StuckReason | nu
         : { delayMs: Math.max(0, decision.notBeforeMs - Date.now()) }
     case 'heal':
       return heal(parts, work, decision)
+    case 'remove':
+      return removeTarget(parts, work)
+    case 'cancel': {
+      const head = (await parts.store.readRepo(work.record.target.repo))?.head
+      const reason = head ? `${decision.reason} at commit ${head.slice(0, 12)}` : decision.reason
+      for (const one of decision.deployments) {
+        await write(parts, work, one, { type: 'cancelled', reason })
+        parts.statistics.count('deploymentsCancelled')
+      }
+      return { delayMs: 0 }
+    }
     case 'refuse': {
       const { reason, hint, deployment } = decision
       const previous = work.record.applied ? 'was never touched and serves' : 'there was none'
@@ -160,9 +175,9 @@ async function endStuck(parts: TargetParts, work: TargetWork, stuck: StuckReason
 
 const nothingSeen: TargetView = { containers: [], site: null, networks: null, volumes: null }
 
-/** A deployment observes for itself; only healing needs the view now. */
+/** A deployment and a removal observe for themselves; only healing needs the view now. */
 async function lookIfIdle(parts: TargetParts, work: TargetWork): Promise<TargetView> {
-  return hasOpen(work.record) ? nothingSeen : observeTarget(parts, work)
+  return hasOpen(work.record) || work.record.desired === null ? nothingSeen : observeTarget(parts, work)
 }
 
 async function write(

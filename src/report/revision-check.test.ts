@@ -11,6 +11,8 @@ const quiet: RevisionView = {
   deployments: [],
   unchangedCount: 0,
   pausedTargets: [],
+  removals: [],
+  pruneRefused: null,
   supersededBy: null,
 }
 const problem: Problem = {
@@ -163,6 +165,30 @@ test('paused targets are named with their reason and fail nothing', () => {
     conclusion: 'success',
     title: '1 paused',
     summary: '`shop@web-1` is paused: a \\*migration\\*',
+  })
+})
+
+test('what left the repo is announced before it is removed: when, and what of its data', () => {
+  const removals = [
+    { target: 'acme/config:old@web-1', removeAfter: at(3_600), volumes: false },
+    { target: 'acme/config:older@web-1', removeAfter: at(0), volumes: true },
+  ]
+  expect(renderRevisionCheck({ ...quiet, unchangedCount: 1, removals })).toMatchObject({
+    conclusion: 'success',
+    title: '1 unchanged, 2 to be removed',
+    summary: [
+      '`old@web-1` left the repo and is removed after 2026-11-21T11:00:00Z; its volumes stay.',
+      '`older@web-1` left the repo and is removed now; with its volumes and the data in them.',
+    ].join('\n\n'),
+  })
+})
+
+test('a refused removal fails it, with the reason', () => {
+  const pruneRefused = 'Nothing is removed: 4 targets left the repo. Raise prune.max.'
+  expect(renderRevisionCheck({ ...quiet, unchangedCount: 1, pruneRefused })).toMatchObject({
+    conclusion: 'failure',
+    title: '1 unchanged, removal refused',
+    summary: pruneRefused,
   })
 })
 

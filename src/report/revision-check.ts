@@ -13,6 +13,8 @@ export type RevisionView = {
   deployments: Deployment[]
   unchangedCount: number
   pausedTargets: { target: string; reason: string }[]
+  removals: { target: string; removeAfter: string; volumes: boolean }[]
+  pruneRefused: string | null
   supersededBy: string | null
 }
 
@@ -63,7 +65,7 @@ function count({ deployments }: RevisionView): Counts {
 
 function conclude(revision: RevisionView): CheckRun['conclusion'] {
   const { failed, stopped } = count(revision)
-  if (revision.problems.length > 0 || failed > 0) return 'failure'
+  if (revision.problems.length > 0 || failed > 0 || revision.pruneRefused !== null) return 'failure'
   if (stopped > 0) return 'cancelled'
   return 'success'
 }
@@ -77,6 +79,8 @@ function renderTitle(revision: RevisionView, counts: Counts): string {
   if (counts.stopped > 0) parts.push(`${counts.stopped} superseded or cancelled`)
   if (revision.pausedTargets.length > 0) parts.push(`${revision.pausedTargets.length} paused`)
   if (revision.unchangedCount > 0) parts.push(`${revision.unchangedCount} unchanged`)
+  if (revision.removals.length > 0) parts.push(`${revision.removals.length} to be removed`)
+  if (revision.pruneRefused !== null) parts.push('removal refused')
   return parts.join(', ') || 'no specs found'
 }
 
@@ -94,6 +98,8 @@ function renderSummary(revision: RevisionView): string {
   for (const { target, reason } of revision.pausedTargets) {
     parts.push(`${code(shortTarget(target))} is paused: ${plain(reason)}`)
   }
+  for (const removal of revision.removals) parts.push(renderRemoval(removal, revision))
+  if (revision.pruneRefused !== null) parts.push(plain(revision.pruneRefused))
   if (revision.problems.length > 0) {
     const them = revision.problems.length === 1 ? 'it' : 'them'
     parts.push(
@@ -109,6 +115,17 @@ function renderSummary(revision: RevisionView): string {
     )
   }
   return parts.join('\n\n')
+}
+
+/** When and what, before it happens: until then putting the spec back undoes it. */
+function renderRemoval(
+  { target, removeAfter, volumes }: RevisionView['removals'][number],
+  { seenAt }: RevisionView,
+): string {
+  const isNow = Date.parse(removeAfter) <= Date.parse(seenAt)
+  const when = isNow ? 'is removed now' : `is removed after ${removeAfter.slice(0, 19)}Z`
+  const data = volumes ? 'with its volumes and the data in them' : 'its volumes stay'
+  return `${code(shortTarget(target))} left the repo and ${when}; ${data}.`
 }
 
 function renderProblems(problems: Problem[]): string {

@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { decide, healBackoffMs, type Situation } from './decide.ts'
 import { advance, type Deployment, queueDeployment } from './deployment.ts'
 import { serviceRelease } from './release.fixture.ts'
@@ -23,6 +23,7 @@ const ended = advance(deployment('d-0'), { type: 'succeeded' }, now)
 const calm: Situation = {
   deployments: [ended],
   wanted: true,
+  removal: null,
   pausedReason: null,
   waitingFor: [],
   failedDependencies: [],
@@ -131,7 +132,7 @@ test.each<[string, Partial<Situation>, string]>([
     { healNotBeforeMs: nowMs + 1 },
     'the host is as the applied release says',
   ],
-  ['the app left the config repo', { wanted: false }, 'the app left the config repo and pruning is off'],
+  ['the app left the config repo', { wanted: false }, 'the app left the config repo and is not removed'],
   ['the spec is paused', { pausedReason: 'migration' }, 'paused: migration'],
   ['nothing was ever proven', { applied: null }, 'nothing was ever proven here'],
 ])('nothing is done where %s', (_, change, reason) => {
@@ -203,6 +204,53 @@ test('a volume that is gone is reported, and nothing is started on an empty one'
     drift: [lost],
     reason: expect.stringContaining('volume data is gone'),
     notBeforeMs: null,
+  })
+})
+
+describe('an app that left the config repo', () => {
+  const left = { ...calm, wanted: false, removal: { removeAfter: now } }
+
+  test('is removed from the time of its tombstone on, and waits for it until then', () => {
+    expect(decide(left)).toEqual({ kind: 'remove', reason: 'the app left the config repo' })
+    expect(decide({ ...left, nowMs: nowMs - 1 })).toEqual({
+      kind: 'wait',
+      deployment: null,
+      reason: `the app left the config repo and is removed after ${now}`,
+      notBeforeMs: nowMs,
+    })
+  })
+
+  test('is not removed while its host gives no answer', () => {
+    const since = '2025-12-31T23:00:00.000Z'
+    expect(decide({ ...left, hostUnknownSince: since })).toMatchObject({
+      kind: 'wait',
+      reason: `its host gives no answer since ${since}`,
+    })
+  })
+
+  test('has what had touched nothing yet cancelled, however it waits', () => {
+    const pulling = advance(second, { type: 'phase', phase: 'pulling_source' }, now)
+    expect(decide({ ...left, deployments: [ended, first, pulling] })).toEqual({
+      kind: 'cancel',
+      deployments: [first, pulling],
+      reason: 'the app left the config repo',
+    })
+    const waiting = { ...left, deployments: [first], waitingFor: ['db'], failedDependencies: ['db'] }
+    expect(decide(waiting).kind).toBe('cancel')
+  })
+
+  test('is not removed before a rollout under way has ended', () => {
+    const pinned = advance(
+      advance(second, { type: 'phase', phase: 'pulling_source' }, now),
+      { type: 'pinned', release: applied, changes: [] },
+      now,
+    )
+    for (const open of [rolling, pinned]) {
+      expect(decide({ ...left, deployments: [ended, open] })).toMatchObject({
+        kind: 'deploy',
+        deployment: open,
+      })
+    }
   })
 })
 

@@ -1,16 +1,21 @@
 import type { Deployment } from './deployment.ts'
 import { isOpen } from './deployment.ts'
 import type { Drift } from './observed.ts'
+import { isDue, type Removal } from './prune.ts'
 import type { Release } from './release.ts'
 import type { Step } from './step.ts'
 
 /** What the next look at a target should do. Every kind says why, for logs and people. */
 export type Decision =
   | { kind: 'deploy'; deployment: Deployment; superseded: Deployment[]; reason: string }
-  /** `deployment` is the queued one that waits; null where healing waits. */
+  /** `deployment` is the queued one that waits; null where healing or a removal waits. */
   | { kind: 'wait'; deployment: Deployment | null; reason: string; notBeforeMs: number | null }
   /** The open deployment can never start. */
   | { kind: 'refuse'; deployment: Deployment; reason: string; hint: string }
+  /** They had touched nothing yet when their app left the config repo. */
+  | { kind: 'cancel'; deployments: Deployment[]; reason: string }
+  /** Nothing of the target is to be left on its host. */
+  | { kind: 'remove'; reason: string }
   | { kind: 'heal'; release: Release; steps: Step[]; reason: string }
   /** Something is wrong that healing must not, or no longer, try to put right. Told once; looked at again at that time. */
   | { kind: 'giveUp'; drift: Drift[]; reason: string; notBeforeMs: number | null }
@@ -22,6 +27,8 @@ export type Situation = {
   deployments: Deployment[]
   /** False once the app left the config repo. */
   wanted: boolean
+  /** The tombstone of an app that left; null where it has none. */
+  removal: Pick<Removal, 'removeAfter'> | null
   /** null where the spec is not paused now. */
   pausedReason: string | null
   /** Names of dependencies that are not at their own desired state yet. */
@@ -49,10 +56,11 @@ export type Situation = {
 export function decide(situation: Situation): Decision {
   const open = situation.deployments.filter(isOpen)
   const newest = open.at(-1)
+  if (!situation.wanted && open.some(isUntouched)) {
+    return { kind: 'cancel', deployments: open.filter(isUntouched), reason: 'the app left the config repo' }
+  }
   if (newest && situation.hostUnknownSince !== null) {
-    const reason = `its host gives no answer since ${situation.hostUnknownSince}`
-    const notBeforeMs = situation.nowMs + hostRecheckMs
-    return { kind: 'wait', deployment: newest, reason, notBeforeMs }
+    return waitForHost(situation.hostUnknownSince, { deployment: newest, nowMs: situation.nowMs })
   }
   if (newest) {
     // A rollout under way ends before a pause holds: half a release is no state to rest in.
@@ -80,7 +88,7 @@ export function decide(situation: Situation): Decision {
       reason: 'a deployment is open',
     }
   }
-  if (!situation.wanted) return { kind: 'nothing', reason: 'the app left the config repo and pruning is off' }
+  if (!situation.wanted) return decideRemoval(situation)
   if (situation.pausedReason !== null) return { kind: 'nothing', reason: `paused: ${situation.pausedReason}` }
   if (!situation.applied) return { kind: 'nothing', reason: 'nothing was ever proven here' }
   const lost = situation.lostVolumes(situation.applied)
@@ -105,6 +113,29 @@ export function decide(situation: Situation): Decision {
     steps,
     reason: 'the host drifted from the applied release',
   }
+}
+
+function waitForHost(
+  since: string,
+  { deployment, nowMs }: { deployment: Deployment | null; nowMs: number },
+): Decision {
+  const reason = `its host gives no answer since ${since}`
+  return { kind: 'wait', deployment, reason, notBeforeMs: nowMs + hostRecheckMs }
+}
+
+/** A rollout under way ends before its app is taken down: half a release is no state to start from. */
+function isUntouched({ phase, release }: Deployment): boolean {
+  return phase === 'queued' || (phase === 'pulling_source' && release === null)
+}
+
+function decideRemoval({ removal, hostUnknownSince, nowMs }: Situation): Decision {
+  if (removal === null) return { kind: 'nothing', reason: 'the app left the config repo and is not removed' }
+  if (isDue(removal, nowMs)) {
+    if (hostUnknownSince === null) return { kind: 'remove', reason: 'the app left the config repo' }
+    return waitForHost(hostUnknownSince, { deployment: null, nowMs })
+  }
+  const reason = `the app left the config repo and is removed after ${removal.removeAfter}`
+  return { kind: 'wait', deployment: null, reason, notBeforeMs: Date.parse(removal.removeAfter) }
 }
 
 /**

@@ -6,7 +6,7 @@ import type { ContainerSpec, Mount, PortBinding } from './release.ts'
  * Docker cannot change these in place, or somebody changed them behind our back.
  *
  * Compared from the list call: labels, network, mounts, and published ports while it runs. Where the host was
- * observed deeply also restart policy, limits and environment. Not compared: what Docker fills in itself (addresses,
+ * observed deeply also image, restart policy, limits and environment. Not compared: what Docker fills in itself (addresses,
  * mac, driver options), labels and environment the image adds.
  */
 export function containerDrift(spec: ContainerSpec, found: ObservedContainer): Drift[] {
@@ -27,6 +27,8 @@ export function containerDrift(spec: ContainerSpec, found: ObservedContainer): D
     compare('ports', renderAll(spec.ports, renderPort), renderAll(publishedAsAsked(spec, found), renderPort))
   }
   if (found.settings) {
+    // A list shows an image id once the tag moved; only an inspect goes on naming what the container was created from.
+    compare('image', spec.image, found.image)
     compare('restart policy', renderRestart(spec.restart), renderRestart(found.settings.restart))
     compare('cpus', String(spec.cpus ?? 'unlimited'), String(found.settings.cpus ?? 'unlimited'))
     compare(

@@ -15,7 +15,12 @@ import type { Step } from './step.ts'
 const siteFolder = 'sites/docs'
 
 /** A host as a plain value. What Docker would refuse throws, so that a plan it could not carry out fails a test. */
-export type HostModel = ObservedHost & { sites: Record<string, ObservedSite>; names: string[] }
+export type HostModel = ObservedHost & {
+  sites: Record<string, ObservedSite>
+  names: string[]
+  /** Labels of our volumes, by name. */
+  volumeLabels: Record<string, Record<string, string>>
+}
 
 /** Does one step to the model and returns every state a reader could see on the way, the last one included. */
 export function applyToModel(host: HostModel, step: Step): HostModel[] {
@@ -27,8 +32,11 @@ export function applyToModel(host: HostModel, step: Step): HostModel[] {
       return [known(host, step.image.pinned)]
     case 'ensureNetwork':
       return [known(host, step.network.name)]
-    case 'ensureVolume':
-      return [known(host, step.volume.name)]
+    case 'ensureVolume': {
+      const { name, labels } = step.volume
+      const volumeLabels = { [name]: labels, ...host.volumeLabels }
+      return [{ ...known(host, name), volumeLabels }]
+    }
     case 'createContainer': {
       const { container: spec } = step
       if (host.containers.some(({ name }) => name === spec.name)) throw new Error(`${spec.name} is taken`)
@@ -43,8 +51,13 @@ export function applyToModel(host: HostModel, step: Step): HostModel[] {
       return [withState(host, step.name, 'running')]
     case 'restartContainer':
       return [withHealth(withState(host, step.name, 'running'), step.name)]
+    case 'removeVolume': {
+      if (host.containers.some(({ mounts }) => mounts.some(({ source }) => source === step.name)))
+        return [host]
+      const { [step.name]: _removed, ...volumeLabels } = host.volumeLabels
+      return [{ ...host, volumeLabels, names: host.names.filter((name) => name !== step.name) }]
+    }
     case 'removeNetwork':
-    case 'removeVolume':
       return [{ ...host, names: host.names.filter((name) => name !== step.name) }]
     case 'removeImage':
       return [{ ...host, names: host.names.filter((name) => name !== step.id) }]
@@ -147,6 +160,7 @@ export function anyHost(release: Release): fc.Arbitrary<HostModel> {
       containers: [...ours.flatMap((found) => found ?? []), ...old, ...foreign],
       sites: { 'sites/blog-99999999': foreignSite, ...(site && { [siteFolder]: site }) },
       names: [],
+      volumeLabels: {},
       networks: null,
       volumes: null,
     }))

@@ -10,7 +10,7 @@ import {
 } from './host-model.fixture.ts'
 import { observedContainer } from './observed.fixture.ts'
 import type { ObservedSite } from './observed.ts'
-import { driftOf, planRelease, planRemoval, type TargetView, viewTarget } from './plan.ts'
+import { driftOf, planLeftovers, planRelease, planRemoval, type TargetView, viewTarget } from './plan.ts'
 import { containerSpec, serviceRelease, siteRelease } from './release.fixture.ts'
 import type { ContainerSpec, Release } from './release.ts'
 import type { Step } from './step.ts'
@@ -20,6 +20,8 @@ const target: Target = { repo: 'acme/config', app: 'shop', host: 'web-1', previe
 const image = 'shop@sha256:b2'
 const docs = 'sites/docs'
 const nothing: TargetView = { containers: [], site: null, networks: null, volumes: null }
+
+const removal = { releases: [], volumes: [], reason: 'the app left the config repo' }
 
 function spec(name: string): ContainerSpec {
   return containerSpec({
@@ -308,10 +310,44 @@ test('a target sees what carries its repo, app and preview, and its own site alo
 
 test('a first deployment that failed leaves nothing but volumes', () => {
   const view = { ...nothing, containers: [observedContainer(spec('new-1'))], site: servingSite }
-  const steps = planRemoval(view)
+  const steps = planRemoval(view, removal)
   expect(acts(steps)).toEqual(['removeContainer new-1', 'removeSite'])
   expect(steps).toMatchObject([{ id: 'id-new-1', graceMs: 10_000 }, { folder: docs }])
-  expect(planRemoval(nothing)).toEqual([])
+  expect(planRemoval(nothing, removal)).toEqual([])
+})
+
+test('a removal stops each container with the grace of its own release, and takes only volumes that are named', () => {
+  const containers = ['old-1', 'new-1', 'unknown-1'].map((name) => observedContainer(spec(name)))
+  const releases = [
+    serviceRelease({ containers: [containerSpec({ name: 'old-1', stopGraceMs: 1_000 })] }),
+    serviceRelease({ containers: [containerSpec({ name: 'new-1', stopGraceMs: 60_000 })] }),
+  ]
+  const steps = planRemoval({ ...nothing, containers }, { ...removal, releases, volumes: ['data'] })
+  expect(acts(steps)).toEqual([
+    'removeContainer old-1',
+    'removeContainer new-1',
+    'removeContainer unknown-1',
+    'removeVolume data',
+  ])
+  expect(steps.map((step) => ('graceMs' in step ? step.graceMs : null))).toEqual([
+    1_000,
+    60_000,
+    10_000,
+    null,
+  ])
+})
+
+test('what an attempt left goes, but never the folder of a site a proven release may need', () => {
+  const view = { ...nothing, site: servingSite }
+  const fresh = { freshVolumes: ['data'] }
+  expect(acts(planLeftovers(view, { proven: [serviceRelease()], ...fresh }))).toEqual([
+    'removeSite',
+    'removeVolume data',
+  ])
+  expect(acts(planLeftovers(view, { proven: [serviceRelease(), siteRelease()], ...fresh }))).toEqual([
+    'removeVolume data',
+  ])
+  expect(planLeftovers(nothing, { proven: [], freshVolumes: [] })).toEqual([])
 })
 
 const anyRelease = fc
@@ -365,7 +401,10 @@ describe('on any host', () => {
       fc.property(anyCase, ({ release, host, prove }) => {
         const view = viewOf(release, host)
         const before = foreign(host)
-        for (const steps of [planRelease(release, view, { prove, keepReleaseIds: [] }), planRemoval(view)]) {
+        for (const steps of [
+          planRelease(release, view, { prove, keepReleaseIds: [] }),
+          planRemoval(view, removal),
+        ]) {
           for (const state of walk(host, steps)) expect(foreign(state)).toEqual(before)
         }
       }),
@@ -454,6 +493,7 @@ describe('on any host', () => {
           networks: null,
           volumes: null,
           names: [],
+          volumeLabels: {},
         }
         const folders: Record<string, string> = { old: from, new: to }
         const steps = planRelease(release, viewOf(release, host), { prove: true, keepReleaseIds: [] })

@@ -97,23 +97,49 @@ export function planRelease(
   return steps
 }
 
-/** The steps that leave nothing of a target but its volumes: cleaning up a first deployment that failed. */
-export function planRemoval(view: TargetView): Step[] {
-  const reason = 'nothing of this target was ever proven'
+/**
+ * The steps that leave nothing of a target: containers, then its site, then the volumes named, and no other.
+ * `releases` are those its containers may come from, each stopped with its own grace.
+ */
+export function planRemoval(
+  view: TargetView,
+  options: { releases: Release[]; volumes: string[]; reason: string },
+): Step[] {
+  const { releases, volumes, reason } = options
+  const specs = new Map(releases.flatMap(({ containers }) => containers.map((spec) => [spec.name, spec])))
   const containers = view.containers.map(
     ({ name, id }): Step => ({
       do: 'removeContainer',
       phase: 'active',
       name,
       id,
-      graceMs: defaultGraceMs,
+      graceMs: specs.get(name)?.stopGraceMs ?? defaultGraceMs,
       reason,
     }),
   )
   const site: Step[] = view.site
     ? [{ do: 'removeSite', phase: 'active', folder: view.site.folder, reason }]
     : []
-  return [...containers, ...site]
+  return [...containers, ...site, ...volumes.map((name) => removeVolume(name, reason))]
+}
+
+/**
+ * The steps that take away what an attempt left beside what serves: volumes of its own, and the folder of a site where
+ * no release that was ever proven is one. Its containers and its release directory go with `planRelease`.
+ */
+export function planLeftovers(
+  view: TargetView,
+  options: { proven: Release[]; freshVolumes: string[] },
+): Step[] {
+  const reason = 'left by a deployment that came to nothing'
+  const isSite = options.proven.some(({ site }) => site !== null)
+  const site: Step[] =
+    view.site && !isSite ? [{ do: 'removeSite', phase: 'active', folder: view.site.folder, reason }] : []
+  return [...site, ...options.freshVolumes.map((name) => removeVolume(name, reason))]
+}
+
+function removeVolume(name: string, reason: string): Step {
+  return { do: 'removeVolume', phase: 'active', name, reason }
 }
 
 /**

@@ -76,7 +76,16 @@ async function openLocked(
           return boundTarget(keyed(change(record), key))
         }),
       ),
-    deleteTarget: (key) => run(async () => void (await targets.update(key, () => null))),
+    deleteTarget: (key, { claim, when = () => true } = {}) =>
+      run(async () => {
+        let isDeleted = false
+        await targets.update(key, (record) => {
+          if (claim) claims.check(claim, key)
+          isDeleted = record !== null && when(record)
+          return isDeleted ? null : record
+        })
+        return isDeleted
+      }),
     claimTarget: (key, wanted) => run(() => claims.grant(key, wanted)),
     renewClaim: (claim, { ttlMs }) => run(() => claims.renew(claim, ttlMs)),
     releaseClaim: (claim) => run(() => claims.release(claim)),

@@ -131,6 +131,32 @@ export function describeStore(name: string, open: () => Promise<StoreUnderTest>)
         expect(await store.listTargets()).toEqual([])
       })
 
+      test('is deleted only where the freshest record still allows it, and it says so', async () => {
+        const { store, reopen } = await start()
+        await store.updateTarget(exampleKey, countUp)
+        const [, spared] = await Promise.all([
+          store.updateTarget(exampleKey, countUp),
+          store.deleteTarget(exampleKey, { when: ({ healing }) => healing?.failureCount === 1 }),
+        ])
+        expect(spared).toBe(false)
+        expect((await store.readTarget(exampleKey))?.healing?.failureCount).toBe(2)
+        const when = ({ healing }: TargetRecord) => healing?.failureCount === 2
+        expect(await store.deleteTarget(exampleKey, { when })).toBe(true)
+        expect(await store.deleteTarget(exampleKey, { when })).toBe(false)
+        expect(await (await reopen()).readTarget(exampleKey)).toBeNull()
+      })
+
+      test('is not deleted under a claim that was lost', async () => {
+        const { store } = await start()
+        await store.updateTarget(exampleKey, countUp)
+        const claim = await store.claimTarget(exampleKey, { holder: 'a', ttlMs: 60_000 })
+        if (!claim) throw new Error('the target is free')
+        await store.releaseClaim(claim)
+        await store.claimTarget(exampleKey, { holder: 'b', ttlMs: 60_000 })
+        await expect(store.deleteTarget(exampleKey, { claim })).rejects.toMatchObject({ fault: 'stale' })
+        expect(await store.readTarget(exampleKey)).not.toBeNull()
+      })
+
       test('can be made anew after it was deleted', async () => {
         const { store } = await start()
         await store.updateTarget(exampleKey, countUp)

@@ -128,6 +128,35 @@ test('plan shows each step and changes nothing; apply takes them phase by phase;
   expect(await containers('hello')).toHaveLength(1)
 })
 
+test('with pruning on, plan shows what leaves with its steps, and apply takes it off the host', async () => {
+  await write({ 'towline.yaml': 'prune: { enabled: true, delay: 0s, max: 1 }\n', ...service('old') })
+  await write({ ...service('older'), ...service('stays') })
+  await run(['apply', dir])
+  const stays = await containers('stays')
+
+  await rm(join(dir, 'apps/old.yaml'))
+  await rm(join(dir, 'apps/older.yaml'))
+  const refused = await run(['apply', dir])
+  expect(refused).toMatchObject({ code: 1, errors: expect.stringContaining('prune.max is 1') })
+  expect(await containers('old')).toHaveLength(1)
+
+  await write(service('older'))
+  const planned = await run(['plan', dir])
+  expect(planned.code).toBe(2)
+  expect(planned.output).toMatch(/^remove {2}local\/specs:old@local: left the repo\n {2}remove container /m)
+  expect(await containers('old')).toHaveLength(1)
+
+  const applied = await run(['apply', dir])
+  expect(applied).toMatchObject({ code: 0, errors: '' })
+  expect(applied.output).toContain('local/specs:old@local left the folder and is removed\n')
+  expect(await containers('old')).toEqual([])
+  expect(ids(await containers('stays'))).toEqual(ids(stays))
+  expect(await run(['plan', dir])).toMatchObject({
+    code: 0,
+    output: expect.not.stringContaining('old@local'),
+  })
+})
+
 test('with --json each line of the output is one JSON value', async () => {
   await write({ ...service('hello'), 'apps/bad.yaml': 'kind: Nothing\n' })
   const problems = [expect.objectContaining({ path: 'apps/bad.yaml', line: 1 })]
@@ -140,7 +169,7 @@ test('with --json each line of the output is one JSON value', async () => {
   })
   const { code, values } = await json(['apply', dir])
   expect(code).toBe(1)
-  expect(values).toContainEqual({ problems, paused: [] })
+  expect(values).toContainEqual({ problems, paused: [], removals: [], pruneRefused: null })
   expect(values.at(-1)).toMatchObject({
     target,
     phase: 'active',
