@@ -6,6 +6,7 @@ import { planRelease, planRemoval } from '../rollout/plan.ts'
 import type { FileSource, Release } from '../rollout/release.ts'
 import type { Step } from '../rollout/step.ts'
 import { renderRelease } from '../spec/release.ts'
+import { isCancelled } from './cancellation.ts'
 import { type Journal, openJournal } from './journal.ts'
 import type { Log } from './ports.ts'
 import type { TargetRecord } from './records.ts'
@@ -13,8 +14,8 @@ import { executeSteps, observeTarget, observeTimeoutMs, type TargetParts, type T
 import { backoffMs, sleep } from './wait.ts'
 
 /**
- * Brings one open deployment to its end: `active`, `failed` with the old release back in place, or (where the signal
- * cancelled its waits) left open for the next look. Safe to call again after a crash at any point.
+ * Brings one open deployment to its end: `active`, `failed` with the old release back in place, the same where a person
+ * cancelled it, or (where the signal ended its waits for another reason) left open for the next look. Safe to call again after a crash at any point.
  */
 export async function runDeployment(
   parts: TargetParts,
@@ -26,11 +27,13 @@ export async function runDeployment(
   const signal = AbortSignal.any([work.signal, deadline])
   const bounded = { ...work, signal }
   try {
+    work.signal.throwIfAborted()
     if (deployment.phase !== 'queued')
       await journal.write({ type: 'resumed', message: 'resumed after restart' })
     const release = await withRetries(() => rollOut(parts, bounded, journal), { signal, log: parts.log })
     await journal.succeed(release)
   } catch (error) {
+    if (isCancelled(work.signal, deployment.id)) return cancelDeployment(parts, work, journal)
     if (work.signal.aborted) throw work.signal.reason
     if (faultOf(error) === 'stale') throw error
     const failure = deadline.aborted ? pastDeadline(deployment) : error
@@ -172,6 +175,13 @@ async function failDeployment(
   if (fault === 'bug')
     parts.log.error({ err: error, target: work.record.key }, 'deployment failed by a bug of ours')
   await journal.write({ type: 'failed', fault, reason, hint, logTail, previous })
+}
+
+/** The same for one a person ended: that is told only once the old release is back. */
+async function cancelDeployment(parts: TargetParts, work: TargetWork, journal: Journal): Promise<void> {
+  const previous = await restorePrevious(parts, { ...work, record: await journal.record() })
+  const { reason } = explain(work.signal.reason)
+  await journal.write({ type: 'cancelled', reason: `${reason}. The release before: ${previous}` })
 }
 
 async function restorePrevious(parts: TargetParts, work: TargetWork): Promise<string> {

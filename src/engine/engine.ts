@@ -2,6 +2,7 @@ import { schedule } from 'node-cron'
 import { explain, faultOf, TowlineError } from '../rollout/error.ts'
 import { formatTarget } from '../rollout/target.ts'
 import type { SiteServer } from '../spec/release.ts'
+import { type Commands, createCommands } from './commands.ts'
 import { type ConfigParts, passRepo } from './config-pass.ts'
 import { watchHosts } from './host-watch.ts'
 import { createIntake, type Intake } from './intake.ts'
@@ -36,6 +37,9 @@ export type SweepReport = { hosts: HostSweep[]; repos: { repo: string; error: st
 
 export type Engine = {
   intake: Intake
+  /** What a person may ask for. */
+  commands: Omit<Commands, 'pendingCancellation'>
+  queueSize(): { waiting: number; running: number }
   /** Looks at everything now. While one runs, all who ask share the one that follows it. */
   sweep(options: { deep: boolean }): Promise<SweepReport>
   /** Takes up what an earlier process left, looks at everything, then keeps doing so. */
@@ -83,6 +87,11 @@ export function createEngine(parts: EngineParts): Engine {
     onRevision: outbox.markRepo,
     onAnswer: outbox.markTarget,
   }
+  const commands = createCommands({
+    ...configParts,
+    endWaits: (key, reason) => waits.get(key)?.abort(reason),
+    look: (key) => queue.add(key, { priority: 'user' }),
+  })
   const repos = singleFlight((repo, force) => lookAtRepo(repo, force))
   const sweeps = singleFlight((_key, deep) => sweepAll(deep))
   const intake = createIntake({ store, log, handle })
@@ -91,6 +100,8 @@ export function createEngine(parts: EngineParts): Engine {
     const wait = new AbortController()
     waits.set(key, wait)
     try {
+      const cancellation = await commands.pendingCancellation(key)
+      if (cancellation) wait.abort(cancellation)
       const signal = AbortSignal.any([shutdown.signal, wait.signal])
       const next = await passTarget(targetParts, key, { holder, signal })
       if (next) queue.add(key, next)
@@ -195,6 +206,8 @@ export function createEngine(parts: EngineParts): Engine {
 
   return {
     intake,
+    commands,
+    queueSize: () => queue.size(),
     sweep: ({ deep }) => sweeps.run('all', { force: deep }),
     async start() {
       for (const record of await store.listTargets()) {
