@@ -106,6 +106,7 @@ export async function startTowline(environment: Environment, log: Logger): Promi
     ...engine.commands,
     version: packageJson.version,
     progressDeadlineMs: config.limits.progressDeadlineMs,
+    nowMs: () => Date.now(),
     token: environment.apiToken,
     log,
   })

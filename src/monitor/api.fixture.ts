@@ -37,7 +37,7 @@ export function engineStatus(over: Partial<EngineStatus> = {}): EngineStatus {
   }
 }
 
-/** An API over an installation without targets, for tests. A test replaces what it is about. */
+/** An API over an installation without targets, at eleven o'clock, for tests. A test replaces what it is about. */
 export function apiParts(over: Partial<ApiParts> = {}): ApiParts {
   const targets = over.targets ?? (async () => [])
   return {
@@ -51,6 +51,7 @@ export function apiParts(over: Partial<ApiParts> = {}): ApiParts {
     retry: async ({ id }) => ({ kind: 'accepted', deploymentId: `${id}-2` }),
     version: '0.1.0',
     progressDeadlineMs: 300_000,
+    nowMs: () => Date.parse('2026-11-21T11:00:00.000Z'),
     ...over,
   }
 }

@@ -33,6 +33,8 @@ export type ApiParts = {
   retry: (deployment: { id: string; target: string }) => Promise<CommandAnswer>
   version: string
   progressDeadlineMs: number
+  /** Milliseconds since the epoch. */
+  nowMs: () => number
 }
 
 /** All routes behind the token. What they answer is built field by field; records themselves never leave. */
@@ -71,7 +73,7 @@ function serveTargets(scope: FastifyInstance, parts: ApiParts): void {
   scope.get<{ Params: { key: string } }>('/api/targets/:key', { schema }, async ({ params }, reply) => {
     const record = await parts.target(params.key)
     if (!record) return unknownTarget(reply, params.key)
-    const context = contextOf({ status: await parts.status(), nowMs: Date.now() })
+    const context = contextOf({ status: await parts.status(), nowMs: parts.nowMs() })
     return viewTargetRecord(record, context)
   })
   scope.post<{ Params: { key: string } }>(
@@ -137,7 +139,7 @@ function serveDeployments(scope: FastifyInstance, parts: ApiParts): void {
 async function look(parts: ApiParts): Promise<Snapshot> {
   const [status, targets] = await Promise.all([parts.status(), parts.targets()])
   const { version, progressDeadlineMs } = parts
-  return { status, targets, github: parts.github(), version, progressDeadlineMs, nowMs: Date.now() }
+  return { status, targets, github: parts.github(), version, progressDeadlineMs, nowMs: parts.nowMs() }
 }
 
 async function findDeployment(parts: ApiParts, id: string) {

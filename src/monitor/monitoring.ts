@@ -125,7 +125,7 @@ function findGitHub({ github, targets, nowMs }: Snapshot): Finding[] {
       severity: 'degraded',
       subject: 'check runs',
       since: untold[0] ?? null,
-      message: `${untold.length} deployments ended and GitHub has not been told`,
+      message: `${untold.length === 1 ? '1 deployment' : `${untold.length} deployments`} ended and GitHub was not told`,
       hint: 'See that the App may write checks on the repo; the log says what GitHub answered.',
     },
   ]
