@@ -138,7 +138,7 @@ function findStuck(snapshot: Snapshot): Finding[] {
     subject: target,
     since,
     message: `deployment ${id} is stuck in ${phase} (${reason})`,
-    hint: 'The watch ends it at its next look. See the host, or end it now: towline cancel <id>.',
+    hint: `The watch ends it at its next look. See the host, or end it now: towline cancel ${id}.`,
   }))
 }
 
@@ -146,8 +146,8 @@ function findTargets(snapshot: Snapshot): Finding[] {
   const context = contextOf(snapshot)
   return snapshot.targets.flatMap((record) => {
     const { health, reason } = judgeTarget(record, context)
-    const hint = targetHints[health]
-    if (hint === undefined) return []
+    const hint = adviseTarget(record, health)
+    if (hint === null) return []
     return [
       {
         kind: 'target',
@@ -161,12 +161,21 @@ function findTargets(snapshot: Snapshot): Finding[] {
   })
 }
 
-/** The states of a target a person should look at, and what to do. */
-const targetHints: Partial<Record<ReturnType<typeof judgeTarget>['health'], string>> = {
-  degraded: 'Mend what keeps it from healing, then: towline reconcile <key>.',
-  drifted: 'It is being healed. If that does not end, look for who else changes it.',
-  failed:
-    'The release before serves, where there was one. Mend the spec and push, or try again: towline retry <id>.',
+/** What a person should do about a target in this state; null where nothing. */
+function adviseTarget(
+  { key, deployments }: TargetRecord,
+  health: ReturnType<typeof judgeTarget>['health'],
+): string | null {
+  switch (health) {
+    case 'degraded':
+      return `Mend what keeps it from healing, then: towline reconcile ${key}`
+    case 'drifted':
+      return 'It is being healed. If that does not end, look for who else changes it.'
+    case 'failed':
+      return `The release before serves, where there was one. Push a mended spec, or: towline retry ${deployments.at(-1)?.id}`
+    default:
+      return null
+  }
 }
 
 function troubleSince({ healing, drift, deployments }: TargetRecord): string | null {
