@@ -72,7 +72,9 @@ function isQueued(record: TargetRecord | null, id: string): boolean {
 function startHealingAnew(record: TargetRecord | null, key: string, now: string): TargetRecord {
   if (!record) return gone(key)
   if (!record.healing) return record
-  const healing = { ...record.healing, failureCount: 0, notBefore: now, healedAt: {}, degraded: null }
+  // One failure is kept: until a healing succeeds nobody may take the target for well.
+  const failureCount = Math.min(record.healing.failureCount, 1)
+  const healing = { ...record.healing, failureCount, notBefore: now, healedAt: {}, degraded: null }
   return { ...record, healing }
 }
 
