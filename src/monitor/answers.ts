@@ -35,7 +35,7 @@ const stuckReason = oneOf('deadline', 'progress', 'claim')
 export const deploymentStates = ['open', 'succeeded', 'failed', 'superseded', 'cancelled'] as const
 
 /** One word for a target. The first that fits, in this order. */
-export const targetHealths = [
+const targetHealths = [
   'unknown',
   'deploying',
   'degraded',
