@@ -147,6 +147,12 @@ export const Server = documentOf(
               default: defaults.schedule.poll,
             }),
           ),
+          repos: Type.Optional(
+            positiveDuration({
+              description:
+                'How often GitHub is asked for new commits and for what it could not deliver: for a server its webhooks cannot reach. Default: never, webhooks and the sweep do.',
+            }),
+          ),
         },
         { description: 'When to look again.' },
       ),

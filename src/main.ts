@@ -5,12 +5,11 @@ import packageJson from '../package.json' with { type: 'json' }
 import { createEngine, type Engine } from './engine/engine.ts'
 import type { Mirror, RepoAccess, Store } from './engine/ports.ts'
 import { createSpecReader } from './engine/spec-reader.ts'
-import { createStatistics } from './engine/statistics.ts'
-import type { EngineStatus } from './engine/status.ts'
 import { checkNodeVersion, type Environment, readEnvironment } from './environment.ts'
 import { createAccess } from './github/access.ts'
 import { createApp, gitHubAddress } from './github/app.ts'
 import { createChecks } from './github/checks.ts'
+import { createDeliveries } from './github/deliveries.ts'
 import { watchReachability } from './github/reachability.ts'
 import { createServer } from './monitor/server.ts'
 import { loadServerConfig, openHosts } from './operator-config.ts'
@@ -53,7 +52,7 @@ export async function startTowline(environment: Environment, log: Logger): Promi
   const access = createAccess(app.probot, { configured: config.repos })
   const mirrors = openMirrors({ environment, gitUrl: address.gitUrl, token: access.token, store })
   const watched = watchReachability(
-    { ...createChecks(access), repos: access.repos },
+    { ...createChecks(access), ...createDeliveries(app.probot), repos: access.repos },
     { listsRepos: config.repos === null || config.repos.some(({ branch }) => branch === null) },
   )
   const engine = createEngine({
@@ -70,56 +69,34 @@ export async function startTowline(environment: Environment, log: Logger): Promi
     },
     siteServer: config.images.site,
     limits: config.limits,
+    orphans: config.orphans,
     schedule: config.schedule,
     log,
   })
-  const statistics = createStatistics()
-  const startedAt = new Date().toISOString()
-  let recovered = false
   let stopping = false
-  const status = async (): Promise<EngineStatus> => ({
-    startedAt,
-    recovered,
-    hosts: await Promise.all(
-      [...hosts.keys()].map(async (host) => {
-        const known = await store.readHost(host)
-        const { engineId = null, unknownSince = null, lastSeenAt = null } = known ?? {}
-        return { host, engineId, unknownSince, lastSeenAt }
-      }),
-    ),
-    queue: engine.queueSize(),
-    lastSweep: null,
-    orphans: [],
-    counts: statistics.read(),
-  })
   const server = createServer({
     webhook: app.receive,
     notReady: () => (stopping ? 'stopping' : null),
-    status,
+    status: engine.status,
+    stuck: engine.stuck,
+    catchUp: engine.catchUp,
+    github: watched.read,
     targets: () => store.listTargets(),
     target: (key) => store.readTarget(key),
-    github: watched.read,
-    sweep: async ({ deep, dryRun }) => {
-      if (!dryRun) return engine.sweep({ deep })
-      throw new TowlineError('a dry run of the sweep is not there yet', { fault: 'operator' })
-    },
-    ...engine.commands,
+    sweep: engine.sweep,
+    reconcile: engine.reconcile,
+    cancel: engine.cancel,
+    retry: engine.retry,
     version: packageJson.version,
-    progressDeadlineMs: config.limits.progressDeadlineMs,
     nowMs: () => Date.now(),
     token: environment.apiToken,
     log,
   })
   const url = await server.listen({ host: environment.host, port: environment.port }).catch(refuseAddress)
   log.info({ url, hosts: [...hosts.keys()], owner: store.owner }, 'Towline listens')
-  const started = engine.start().then(
-    () => {
-      recovered = true
-    },
-    (error: unknown) => {
-      log.error({ err: error, ...explain(error) }, 'the first sweep failed; the next one tries again')
-    },
-  )
+  const started = engine.start().catch((error: unknown) => {
+    log.error({ err: error, ...explain(error) }, 'the first sweep failed; the next one tries again')
+  })
 
   return {
     url,

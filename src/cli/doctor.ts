@@ -73,7 +73,7 @@ function printHosts(print: Print, { hosts }: HealthView): void {
 }
 
 function printGitHub(print: Print, { github, lastSweep }: HealthView): void {
-  const { unreachableSince, lastAnswerAt, untoldCount } = github
+  const { unreachableSince, lastAnswerAt, untoldCount, lastCatchUp } = github
   const reached =
     unreachableSince !== null
       ? print.style('red', `no good answer since ${unreachableSince}`)
@@ -81,6 +81,11 @@ function printGitHub(print: Print, { github, lastSweep }: HealthView): void {
         ? 'not asked yet'
         : `${print.style('green', 'reachable')}, last answer ${lastAnswerAt}`
   print.line(`GitHub: ${reached}; ${untoldCount} ends of deployments not told yet`)
+  if (lastCatchUp) {
+    const { at, recoveredCount, error } = lastCatchUp
+    const rest = error === null ? '' : `; not whole: ${error}`
+    print.line(`missed webhooks: last looked for ${at}, ${recoveredCount} taken in${rest}`)
+  }
   if (lastSweep) print.line(`last sweep: ${lastSweep.at}, ${lastSweep.durationMs} ms`)
 }
 
@@ -110,12 +115,14 @@ function printEnded(print: Print, { ended }: StuckList): void {
 }
 
 function printOrphans(print: Print, { orphans }: HealthView): void {
-  for (const { host, kind, name, reason, removeAfter } of orphans) {
-    if (removeAfter === null) continue
-    print.line(
-      `orphan ${kind} ${print.style('bold', name)} on ${host}: ${reason}; removed after ${removeAfter}`,
-    )
-  }
+  for (const orphan of orphans) if (orphan.removeAfter !== null) printOrphan(print, orphan)
+}
+
+/** A thing nothing explains, and when it goes. */
+export function printOrphan(print: Print, orphan: HealthView['orphans'][number]): void {
+  const { host, kind, name, reason, removeAfter } = orphan
+  const fate = removeAfter === null ? 'only reported' : `removed after ${removeAfter}`
+  print.line(`orphan ${kind} ${print.style('bold', name)} on ${host}: ${reason}; ${fate}`)
 }
 
 /** Each costs a request; who has more troubled targets than that looks for what they share. */

@@ -1,11 +1,14 @@
+import type { HealthView } from '../monitor/answers.ts'
 import { TowlineError } from '../rollout/error.ts'
 import type { Drift } from '../rollout/observed.ts'
 import type { ServerCommandOptions } from './command.ts'
+import { printOrphan } from './doctor.ts'
 import type { Print } from './print.ts'
 
 type SweepAnswer = {
   hosts: ({ host: string; targetCount: number; due: Due[] } | { host: string; error: string; hint: string })[]
   repos: { repo: string; error: string | null }[]
+  orphans: HealthView['orphans']
 }
 type Due = { target: string; reason: string; drift: Drift[] }
 
@@ -29,6 +32,7 @@ export async function reconcile(options: ServerCommandOptions): Promise<number> 
   for (const { repo, error } of answer.repos) {
     if (error !== null) print.line(`${print.style('red', repo)} could not be read: ${error}`)
   }
+  for (const orphan of answer.orphans) printOrphan(print, orphan)
   const dueCount = answer.hosts.reduce((sum, host) => sum + ('due' in host ? host.due.length : 0), 0)
   if (dueCount === 0) print.line('Nothing is due.')
   const isWhole =
@@ -52,6 +56,7 @@ function narrow({ hosts }: SweepAnswer, key: string): SweepAnswer {
       'due' in host ? { ...host, due: host.due.filter(({ target }) => target === key) } : host,
     ),
     repos: [],
+    orphans: [],
   }
 }
 

@@ -107,11 +107,13 @@ test('doctor names each trouble with what drifted, what was done and what to do,
     targets: async () => [degraded()],
     status: async () => engineStatus({ hosts }),
     github: () => ({ unreachableSince: at, reason: 'no answer', lastAnswerAt: null }),
+    catchUp: () => ({ at, recoveredCount: 2, error: 'no answer' }),
   })
   const { code, output } = await run(url, ['doctor'])
   expect(code).toBe(2)
   expect(output).toContain('host web-2: unknown since 2026-11-21T10:30:00.000Z\n')
   expect(output).toContain(`GitHub: no good answer since ${at}`)
+  expect(output).toContain(`missed webhooks: last looked for ${at}, 2 taken in; not whole: no answer\n`)
   expect(output).toContain(`target ${key} since ${at}: degraded: it was put right 5 times in 10 minutes\n`)
   expect(output).toContain('    container shop-1: state was exited, should be running; started it (5 times,')
   expect(output).toContain(`  What to do: Mend what keeps it from healing, then: towline reconcile ${key}\n`)
@@ -130,6 +132,11 @@ test('an orphan that goes by itself is no finding; one that is only reported is'
   }
   const server = (removeAfter: string | null) =>
     serve({ status: async () => engineStatus({ orphans: [{ ...orphan, removeAfter }] }) })
+  const swept = await run(await serve({ sweep: async () => ({ hosts: [], repos: [], orphans: [orphan] }) }), [
+    'reconcile',
+    '--dry-run',
+  ])
+  expect(swept).toMatchObject({ code: 0, output: expect.stringContaining('orphan container stray on web-1') })
   const going = await run(await server(orphan.removeAfter), ['doctor'])
   expect(going.code).toBe(0)
   expect(going.output).toContain(
@@ -209,7 +216,7 @@ test('get lists targets and deployments, and shows one of each whole', async () 
 })
 
 const due = { target: key, reason: 'the host drifted from the applied release', drift: [] }
-const swept = { hosts: [{ host: 'web-1', targetCount: 2, due: [due] }], repos: [] }
+const swept = { hosts: [{ host: 'web-1', targetCount: 2, due: [due] }], repos: [], orphans: [] }
 
 test('reconcile looks at everything; with --dry-run it asks for no change and exits with 2 where one is due', async () => {
   const asked: unknown[] = []
@@ -233,15 +240,18 @@ test('reconcile looks at everything; with --dry-run it asks for no change and ex
 
 test('reconcile of one target lifts what kept it from healing; a host that is away makes a whole one fail', async () => {
   const asked: string[] = []
-  const away = { hosts: [{ host: 'web-1', error: 'no answer', hint: 'Start it.' }], repos: [] }
+  const away = { hosts: [{ host: 'web-1', error: 'no answer', hint: 'Start it.' }], repos: [], orphans: [] }
   const url = await serve({
     targets: async () => [shop()],
-    reconcile: async (target) => void asked.push(target),
+    reconcile: async (target) => {
+      asked.push(target)
+      return target === key
+    },
     sweep: async () => away,
   })
   expect((await run(url, ['reconcile', key])).code).toBe(0)
   expect((await run(url, ['reconcile', 'acme/config:none@web-1'])).code).toBe(1)
-  expect(asked).toEqual([key])
+  expect(asked).toEqual([key, 'acme/config:none@web-1'])
   expect(await run(url, ['reconcile'])).toMatchObject({
     code: 1,
     output: expect.stringContaining('web-1 gives no answer: no answer. Start it.'),

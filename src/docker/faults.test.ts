@@ -153,7 +153,7 @@ test('a program whose output ends while it still runs was cut off', async () => 
 test('an event stream that breaks ends the watch without an error, after what it brought', async () => {
   const engine = await fakeEngine({
     'GET /events': (response) => {
-      const labels = { 'towline.repo': 'acme/config', 'towline.app': 'shop' }
+      const labels = { 'towline.owner': 'owner', 'towline.repo': 'acme/config', 'towline.app': 'shop' }
       response.write(
         `${JSON.stringify({ Action: 'health_status: unhealthy', Actor: { Attributes: labels } })}\n`,
       )
@@ -210,7 +210,7 @@ const listedAsRunning = {
   Created: 0,
   State: 'running',
   Status: 'Up 2 minutes (healthy)',
-  Labels: {},
+  Labels: { 'towline.owner': 'owner' },
   Ports: [],
   Mounts: [],
   NetworkSettings: { Networks: {} },

@@ -10,6 +10,7 @@ import { memoryStore } from './memory-store.fixture.ts'
 import { modelFiles, modelHost } from './model-host.fixture.ts'
 import { queued, recordOf } from './records.fixture.ts'
 import { createSpecReader } from './spec-reader.ts'
+import { createStatistics } from './statistics.ts'
 
 const repo = 'acme/config'
 const key = 'acme/config:shop@web-1'
@@ -41,13 +42,23 @@ async function scene() {
       createCheckRun: async () => 1,
       updateCheckRun: async () => {},
       findCheckRun: async () => null,
+      missedDeliveries: async () => ({ missed: [], whole: true }),
+      readDelivery: async () => null,
     },
     mirror: async () => config.mirror,
     specs: createSpecReader({ hosts: ['web-1'], bindMounts: [] }),
     files: modelFiles,
     siteServer: { image: 'caddy:2', command: [] },
-    limits: { total: 4, perHost: 2, deadlineMs: 1_800_000, githubWriteIntervalMs: 1 },
-    schedule: { sweep: '0 0 1 1 *', pollMs: 20 },
+    limits: {
+      total: 4,
+      perHost: 2,
+      progressDeadlineMs: 300_000,
+      deadlineMs: 1_800_000,
+      orphanGraceMs: 300_000,
+      githubWriteIntervalMs: 1,
+    },
+    orphans: { remove: false, volumes: false },
+    schedule: { sweep: '0 0 1 1 *', stuck: '0 0 1 1 *', pollMs: 20, reposMs: null },
     log: recordLog(),
   })
   running.push(engine)
@@ -75,14 +86,14 @@ test('a deployment that waits for readiness is cancelled at once, and the releas
   await engine.sweep({ deep: false })
   await soon(() => expect(images()).toEqual(['shop:1 running', 'shop:2 running']))
   const open = (await deployments())[1] ?? queued('none')
-  expect(await engine.commands.cancel(open)).toEqual({ kind: 'accepted', deploymentId: open.id })
+  expect(await engine.cancel(open)).toEqual({ kind: 'accepted', deploymentId: open.id })
   await soon(async () => expect(await results()).toEqual(['succeeded', 'cancelled']))
   expect(images()).toEqual(['shop:1 running'])
   const { result } = (await deployments())[1] ?? {}
   expect(result).toMatchObject({
     reason: expect.stringMatching(/^a person asked for it\. The release before: /),
   })
-  expect(await engine.commands.cancel(open)).toEqual({ kind: 'refused', reason: 'It has ended already.' })
+  expect(await engine.cancel(open)).toEqual({ kind: 'refused', reason: 'It has ended already.' })
 })
 
 test('a first deployment that is cancelled leaves nothing on the host', async () => {
@@ -91,7 +102,7 @@ test('a first deployment that is cancelled leaves nothing on the host', async ()
   docker.host.checkHealth = async () => false
   await engine.start()
   await soon(() => expect(images()).toEqual(['shop:1 running']))
-  await engine.commands.cancel((await deployments())[0] ?? queued('none'))
+  await engine.cancel((await deployments())[0] ?? queued('none'))
   await soon(async () => expect(await results()).toEqual(['cancelled']))
   expect(images()).toEqual([])
 })
@@ -102,7 +113,7 @@ test('a deployment that waits in the queue is cancelled though no pass would eve
   config.commit({ 'apps/db.yaml': serviceYaml('db', 'db:1', 'paused: true\n') })
   await engine.start()
   await soon(async () => expect(await results()).toEqual(['open']))
-  await engine.commands.cancel((await deployments())[0] ?? queued('none'))
+  await engine.cancel((await deployments())[0] ?? queued('none'))
   expect(await results()).toEqual(['cancelled'])
 })
 
@@ -113,7 +124,7 @@ test('a cancelled deployment is retried as a new attempt that the API asked for'
   await soon(async () => expect(await results()).toEqual(['failed']))
   docker.answer(() => ({}))
   const [failed = queued('none')] = await deployments()
-  const answer = await engine.commands.retry(failed)
+  const answer = await engine.retry(failed)
   await soon(async () => expect(await results()).toEqual(['failed', 'succeeded']))
   const [, again] = await deployments()
   expect(answer).toEqual({ kind: 'accepted', deploymentId: again?.id })
@@ -132,11 +143,11 @@ test('a retry is refused while one is open, and where the repo wants otherwise',
   config.commit(shop('shop:2'))
   await engine.sweep({ deep: false })
   await soon(async () => expect(await results()).toEqual(['succeeded', 'open']))
-  expect(await engine.commands.retry(first)).toMatchObject({ reason: expect.stringContaining('is open') })
+  expect(await engine.retry(first)).toMatchObject({ reason: expect.stringContaining('is open') })
   docker.answer(() => ({}))
   docker.host.checkHealth = async () => true
   await soon(async () => expect(await results()).toEqual(['succeeded', 'succeeded']))
-  expect(await engine.commands.retry(first)).toMatchObject({
+  expect(await engine.retry(first)).toMatchObject({
     kind: 'refused',
     reason: expect.stringContaining('The repo does not want it any more'),
   })
@@ -159,7 +170,7 @@ test('a target whose healing backs off or has given up is healed at once when it
     const degraded = { since: inAnHour, reason: 'too often' }
     return { ...stored, healing: { ...stored.healing, notBefore: inAnHour, degraded } }
   })
-  await engine.commands.reconcile(key)
+  await engine.reconcile(key)
   await soon(() => expect(images()).toEqual(['shop:1 running']))
   await soon(async () => expect((await store.readTarget(key))?.healing?.degraded).toBeNull())
 })
@@ -171,6 +182,7 @@ test('a cancellation is pending until its deployment has ended, and no longer', 
   const ended: unknown[] = []
   const commands = createCommands({
     store,
+    statistics: createStatistics(),
     deadlineMs: 1_000,
     onWish: () => {},
     onRevision: () => {},

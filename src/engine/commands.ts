@@ -4,14 +4,13 @@ import { Cancellation } from './cancellation.ts'
 import { changeDeployment } from './journal.ts'
 import type { TargetRecord } from './records.ts'
 import { type RerunParts, retryDeployment } from './rerun.ts'
+import type { Statistics } from './statistics.ts'
 
 /** What became of a command: `refused` says why nothing was done. */
 export type CommandAnswer = { kind: 'accepted'; deploymentId: string } | { kind: 'refused'; reason: string }
 
-/** What a person may ask for beside a push. Each only stores a wish and says "look again". */
+/** What a person may ask of a deployment. Each only notes a wish and says "look again". */
 export type Commands = {
-  /** Looks at a target again, also where healing had given up or backs off. */
-  reconcile(key: string): Promise<void>
   /** Ends an open deployment; the release before is put back. Asked for in this process: a crash forgets it. */
   cancel(deployment: Pick<Deployment, 'id' | 'target'>): Promise<CommandAnswer>
   /** A new attempt of a deployment that ended, while the repo still wants the same. */
@@ -22,6 +21,7 @@ export type Commands = {
 
 export function createCommands(
   parts: RerunParts & {
+    statistics: Pick<Statistics, 'count'>
     /** Ends the waits of the pass that works on a target, where one does. */
     endWaits: (key: string, reason: Cancellation) => void
     look: (key: string) => void
@@ -32,11 +32,6 @@ export function createCommands(
   const asked = new Map<string, Cancellation>()
 
   return {
-    async reconcile(key) {
-      const now = new Date().toISOString()
-      await store.updateTarget(key, (stored) => startHealingAnew(stored, key, now))
-      parts.look(key)
-    },
     async cancel({ id, target }) {
       const found = (await store.readTarget(target))?.deployments.find((deployment) => deployment.id === id)
       if (!found || !isOpen(found)) return { kind: 'refused', reason: 'It has ended already.' }
@@ -46,9 +41,11 @@ export function createCommands(
       // One that is queued may wait for long, and no pass would end it. What has begun is ended by its pass.
       const event = { type: 'cancelled', reason: cancellation.message } as const
       const now = new Date().toISOString()
-      await store.updateTarget(target, (stored) =>
+      const record = await store.updateTarget(target, (stored) =>
         isQueued(stored, id) ? changeDeployment(stored, id, [event], now) : (stored ?? gone(target)),
       )
+      if (!record.deployments.some((one) => one.id === id && isOpen(one)))
+        parts.statistics.count('deploymentsCancelled')
       parts.onAnswer(target)
       parts.look(target)
       return { kind: 'accepted', deploymentId: id }
@@ -67,15 +64,6 @@ export function createCommands(
 
 function isQueued(record: TargetRecord | null, id: string): boolean {
   return record?.deployments.some((one) => one.id === id && one.phase === 'queued') ?? false
-}
-
-function startHealingAnew(record: TargetRecord | null, key: string, now: string): TargetRecord {
-  if (!record) return gone(key)
-  if (!record.healing) return record
-  // One failure is kept: until a healing succeeds nobody may take the target for well.
-  const failureCount = Math.min(record.healing.failureCount, 1)
-  const healing = { ...record.healing, failureCount, notBefore: now, healedAt: {}, degraded: null }
-  return { ...record, healing }
 }
 
 function gone(key: string): never {

@@ -1,18 +1,27 @@
 import { schedule } from 'node-cron'
+import type { StuckReason } from '../rollout/deployment.ts'
 import { explain, faultOf, TowlineError } from '../rollout/error.ts'
 import { formatTarget } from '../rollout/target.ts'
 import type { SiteServer } from '../spec/release.ts'
+import { type CatchUpStatus, createCatchUp } from './catch-up.ts'
 import { type Commands, createCommands } from './commands.ts'
 import { type ConfigParts, passRepo } from './config-pass.ts'
+import { createHostStatus } from './host-status.ts'
 import { watchHosts } from './host-watch.ts'
 import { createIntake, type Intake } from './intake.ts'
+import { createOrphanSearch } from './orphan-search.ts'
 import { createOutbox } from './outbox.ts'
+import { keepPolling } from './polling.ts'
 import type { DockerHost, GitHub, HostEvent, Log, Mirror, RepoAccess, Store } from './ports.ts'
 import type { DeliveryHint, TargetRecord } from './records.ts'
+import { recover } from './recovery.ts'
 import { rerun } from './rerun.ts'
 import { singleFlight } from './single-flight.ts'
 import type { SpecReader } from './spec-reader.ts'
+import { createStatistics } from './statistics.ts'
+import type { EngineStatus, OrphanStatus } from './status.ts'
 import type { TargetParts } from './steps.ts'
+import { createStuckWatch, type StuckFinding } from './stuck-watch.ts'
 import { type HostSweep, sweepHost } from './sweep.ts'
 import { passTarget, pausedReason, waitingDependents } from './target-pass.ts'
 import { createTracker } from './tracker.ts'
@@ -27,21 +36,43 @@ export type EngineParts = {
   specs: SpecReader
   files: TargetParts['files']
   siteServer: SiteServer
-  limits: { total: number; perHost: number; deadlineMs: number; githubWriteIntervalMs: number }
-  schedule: { sweep: string; pollMs: number }
+  limits: {
+    total: number
+    perHost: number
+    progressDeadlineMs: number
+    deadlineMs: number
+    orphanGraceMs: number
+    githubWriteIntervalMs: number
+  }
+  orphans: { remove: boolean; volumes: boolean }
+  /** `reposMs` is the time between two polls of the repos; null for none. */
+  schedule: { sweep: string; stuck: string; pollMs: number; reposMs: number | null }
   log: Log
 }
 
 /** What a sweep found, per host, and what became of the repos. */
-export type SweepReport = { hosts: HostSweep[]; repos: { repo: string; error: string | null }[] }
+export type SweepReport = {
+  hosts: HostSweep[]
+  repos: { repo: string; error: string | null }[]
+  orphans: OrphanStatus[]
+}
 
 export type Engine = {
   intake: Intake
-  /** What a person may ask for. */
-  commands: Omit<Commands, 'pendingCancellation'>
-  queueSize(): { waiting: number; running: number }
-  /** Looks at everything now. While one runs, all who ask share the one that follows it. */
-  sweep(options: { deep: boolean }): Promise<SweepReport>
+  /**
+   * Looks at everything now. While one runs, all who ask share the one that follows it. `dryRun` only says what is due.
+   */
+  sweep(options: { deep: boolean; dryRun?: boolean }): Promise<SweepReport>
+  /** Looks at one target again now, also where healing has given up. False where nobody knows it. */
+  reconcile(key: string): Promise<boolean>
+  /** What a person may ask of a deployment. */
+  cancel: Commands['cancel']
+  retry: Commands['retry']
+  /** Open deployments that do not get on, as the last look for them found. */
+  stuck(): StuckFinding[]
+  status(): Promise<EngineStatus>
+  /** How the last look for missed deliveries went; null before the first has ended. */
+  catchUp(): CatchUpStatus | null
   /** Takes up what an earlier process left, looks at everything, then keeps doing so. */
   start(): Promise<void>
   /** Ends waits, lets acts on hosts finish, leaves what is unfinished to the next start. */
@@ -53,21 +84,35 @@ export function createEngine(parts: EngineParts): Engine {
   const { store, hosts, log } = parts
   const shutdown = new AbortController()
   const holder = `${process.pid}-${Date.now()}`
+  const startedAt = new Date().toISOString()
+  const statistics = createStatistics()
+  const hostStatus = createHostStatus({ store, hosts: hosts.keys(), log })
   const waits = new Map<string, AbortController>()
+  /** Targets whose work is to be ended because it gets nowhere. */
+  const stuckTargets = new Map<string, StuckReason>()
+  let lastStuck: StuckFinding[] = []
+  let lastSweep: EngineStatus['lastSweep'] = null
+  let recovered = false
   const access = new Map<string, RepoAccess>()
   /** Repos whose last pass here was whole. Any other's head is read again: a crash or a failure may have cut it short. */
   const read = new Set<string>()
   let lastDeepMs = 0
+  let wasAnswered = true
+  let polling: Promise<void> | null = null
 
   const outbox = createOutbox({ ...parts, writeIntervalMs: parts.limits.githubWriteIntervalMs })
   const watch = watchHosts(hosts.values(), {
-    onConnected: (host) => void sweepOne(host),
+    onConnected,
+    onLost: hostStatus.lost,
     onEvent,
     log,
   })
   const targetParts: TargetParts = {
     ...parts,
     tracker: createTracker({ pollMs: parts.schedule.pollMs, watch }),
+    hostStatus,
+    progressDeadlineMs: parts.limits.progressDeadlineMs,
+    statistics,
     onChange: (key) => {
       outbox.markTarget(key)
       outbox.markRepo(repoOf(key))
@@ -89,12 +134,28 @@ export function createEngine(parts: EngineParts): Engine {
   }
   const commands = createCommands({
     ...configParts,
+    statistics,
     endWaits: (key, reason) => waits.get(key)?.abort(reason),
     look: (key) => queue.add(key, { priority: 'user' }),
   })
   const repos = singleFlight((repo, force) => lookAtRepo(repo, force))
   const sweeps = singleFlight((_key, deep) => sweepAll(deep))
+  const orphans = createOrphanSearch({
+    store,
+    repos: () => access.keys(),
+    settings: { ...parts.orphans, graceMs: parts.limits.orphanGraceMs },
+    holder,
+    statistics,
+    log,
+  })
+  const stuckWatch = createStuckWatch({
+    store,
+    progressDeadlineMs: parts.limits.progressDeadlineMs,
+    inWork: (key) => queue.has(key),
+    onStuck,
+  })
   const intake = createIntake({ store, log, handle })
+  const catchUp = createCatchUp({ ...parts, accept: intake.accept, signal: shutdown.signal })
 
   async function runTarget(key: string) {
     const wait = new AbortController()
@@ -103,7 +164,9 @@ export function createEngine(parts: EngineParts): Engine {
       const cancellation = await commands.pendingCancellation(key)
       if (cancellation) wait.abort(cancellation)
       const signal = AbortSignal.any([shutdown.signal, wait.signal])
-      const next = await passTarget(targetParts, key, { holder, signal })
+      const stuck = stuckTargets.get(key) ?? null
+      stuckTargets.delete(key)
+      const next = await passTarget(targetParts, key, { holder, signal, stuck })
       if (next) queue.add(key, next)
       for (const dependent of await waitingDependents(store, key)) queue.add(dependent)
     } finally {
@@ -114,6 +177,7 @@ export function createEngine(parts: EngineParts): Engine {
   function onTargetError(key: string, error: unknown) {
     if (shutdown.signal.aborted) return
     const superseded = faultOf(error) === 'cancelled'
+    if (faultOf(error) === 'stale') statistics.count('fenceRejections')
     if (!superseded) log.error({ target: key, err: error, ...explain(error) }, 'a pass over a target failed')
     queue.add(key, superseded ? { priority: 'user' } : { delayMs: passRetryMs })
   }
@@ -132,7 +196,38 @@ export function createEngine(parts: EngineParts): Engine {
     if (healingActions.has(action)) queue.add(formatTarget({ repo, app, host, preview }))
   }
 
+  /** Ends its waits; the pass after that closes it with the reason and puts the old release back. */
+  function onStuck({ target, deploymentId, reason }: StuckFinding) {
+    log.error({ target, deploymentId, reason }, 'a deployment is stuck; it is ended')
+    stuckTargets.set(target, reason)
+    waits.get(target)?.abort(new TowlineError(`${target} is stuck (${reason})`, { fault: 'cancelled' }))
+    queue.add(target, { priority: 'user' })
+  }
+
+  /** Each (re)connection asks for a whole look; what waited for the host goes on at once. */
+  async function onConnected(host: string) {
+    hostStatus.answered(host)
+    void sweepOne(host)
+    for (const record of await store.listTargets()) {
+      if (record.target.host === host && openCount(record) > 0) queue.add(record.key, { priority: 'user' })
+    }
+  }
+
+  async function reconcile(key: string): Promise<boolean> {
+    if ((await store.readTarget(key)) === null) return false
+    await store.updateTarget(key, (stored) => {
+      if (!stored) throw new TowlineError(`the record of ${key} is gone`, { fault: 'stale' })
+      return stored.healing ? { ...stored, healing: null } : stored
+    })
+    queue.add(key, { priority: 'user' })
+    return true
+  }
+
   async function handle(hint: DeliveryHint) {
+    if (hint.kind === 'rerunCheck') {
+      const drifted = (await store.listTargets()).find(({ drift }) => drift?.episode.id === hint.externalId)
+      if (drifted) return void (await reconcile(drifted.key))
+    }
     if (hint.kind === 'repo') return repos.run(hint.repo)
     if (await rerun(configParts, hint)) await repos.run(hint.repo, { force: true })
   }
@@ -155,14 +250,46 @@ export function createEngine(parts: EngineParts): Engine {
   }
 
   async function sweepAll(forceDeep: boolean): Promise<SweepReport> {
+    const at = new Date().toISOString()
+    const beganAtMs = performance.now()
     const deep = forceDeep || Date.now() - lastDeepMs >= deepIntervalMs
     if (deep) lastDeepMs = Date.now()
     // At the same time: a GitHub that is slow or away must not hold up healing, nor a host that hangs a push.
     const [swept, sweptRepos] = await Promise.all([
       Promise.all([...hosts.keys()].map((name) => sweepOne(name, deep))),
-      sweepRepos(),
+      sweepRepos(deep),
     ])
-    return { hosts: swept.flatMap((host) => host ?? []), repos: sweptRepos }
+    const found = await searchOrphans({ dryRun: false })
+    lastSweep = { at, durationMs: Math.round(performance.now() - beganAtMs) }
+    statistics.count('sweeps')
+    return { hosts: swept.flatMap((host) => host ?? []), repos: sweptRepos, orphans: found }
+  }
+
+  /** What a sweep would do, and nothing done. */
+  async function dryRun(): Promise<SweepReport> {
+    const signal = AbortSignal.any([shutdown.signal, AbortSignal.timeout(hostSweepTimeoutMs)])
+    const swept = await Promise.all(
+      [...hosts.values()].map((host) => sweepHost(targetParts, host, { deep: true, signal })),
+    )
+    const repoList = [...access.keys()].map((repo) => ({ repo, error: null }))
+    return { hosts: swept, repos: repoList, orphans: await searchOrphans({ dryRun: true }) }
+  }
+
+  /** A host that does not answer is no reason to leave the others untidied. */
+  async function searchOrphans(options: { dryRun: boolean }): Promise<OrphanStatus[]> {
+    const signal = AbortSignal.any([shutdown.signal, AbortSignal.timeout(hostSweepTimeoutMs)])
+    const found = await Promise.all(
+      [...hosts.values()]
+        .filter(({ name }) => hostStatus.unknownSince(name) === null)
+        .map((host) =>
+          orphans.look(host, { ...options, signal }).catch((error: unknown) => {
+            if (!shutdown.signal.aborted)
+              log.warn({ host: host.name, ...explain(error) }, 'a host could not be searched for orphans')
+            return []
+          }),
+        ),
+    )
+    return found.flat()
   }
 
   async function sweepOne(name: string, deep = false): Promise<HostSweep | null> {
@@ -170,15 +297,35 @@ export function createEngine(parts: EngineParts): Engine {
     if (!host || shutdown.signal.aborted) return null
     const signal = AbortSignal.any([shutdown.signal, AbortSignal.timeout(hostSweepTimeoutMs)])
     const found = await sweepHost(targetParts, host, { deep, signal })
-    if ('due' in found) for (const { target } of found.due) queue.add(target)
+    if ('error' in found) {
+      if (!shutdown.signal.aborted)
+        hostStatus.lost(name, new TowlineError(found.error, { fault: 'temporary' }))
+      return found
+    }
+    if (found.targetCount > 0 && hostStatus.answered(name)) void onConnected(name)
+    for (const { target } of found.due) queue.add(target)
     return found
   }
 
-  async function sweepRepos(): Promise<SweepReport['repos']> {
+  /** The heads first: a Re-run that is found then is answered by what the repos want now. Nobody waits for the search. */
+  async function sweepRepos(deep: boolean): Promise<SweepReport['repos']> {
     const signal = AbortSignal.any([shutdown.signal, AbortSignal.timeout(repoPassTimeoutMs)])
-    await refreshAccess(signal).catch((error: unknown) => {
-      log.warn(explain(error), 'GitHub did not say which repos there are; going on with those known')
-    })
+    const listed = await refreshAccess(signal).then(
+      () => true,
+      (error: unknown) => {
+        log.warn(explain(error), 'GitHub did not say which repos there are; going on with those known')
+        return false
+      },
+    )
+    const found = await lookAtRepos('warn')
+    const isBack = !wasAnswered
+    wasAnswered = listed && anyAnswered(found)
+    void catchUp.look({ force: deep || (isBack && wasAnswered) })
+    return found
+  }
+
+  /** A head that has not moved costs one question to git. */
+  function lookAtRepos(failureLevel: 'warn' | 'debug'): Promise<SweepReport['repos']> {
     return Promise.all(
       [...access.keys()].map(async (repo) => {
         try {
@@ -186,11 +333,18 @@ export function createEngine(parts: EngineParts): Engine {
           return { repo, error: null }
         } catch (error) {
           if (!shutdown.signal.aborted)
-            log.warn({ repo, ...explain(error) }, 'a config repo could not be read')
+            log[failureLevel]({ repo, ...explain(error) }, 'a config repo could not be read')
           return { repo, error: explain(error).reason }
         }
       }),
     )
+  }
+
+  /** The sweep says what fails; a poll is too frequent for that. */
+  async function pollRepos(): Promise<boolean> {
+    const found = await lookAtRepos('debug')
+    await catchUp.look({ force: true })
+    return anyAnswered(found)
   }
 
   async function pauseEnded(repo: string): Promise<boolean> {
@@ -203,25 +357,59 @@ export function createEngine(parts: EngineParts): Engine {
     noOverlap: true,
     maxRandomDelay: sweepJitterMs,
   })
+  const stuckCron = schedule(parts.schedule.stuck, lookForStuck, { timezone: 'UTC', noOverlap: true })
+
+  async function lookForStuck() {
+    lastStuck = await stuckWatch.look()
+  }
 
   return {
     intake,
-    commands,
-    queueSize: () => queue.size(),
-    sweep: ({ deep }) => sweeps.run('all', { force: deep }),
+    sweep: ({ deep, dryRun: isDry = false }) => (isDry ? dryRun() : sweeps.run('all', { force: deep })),
+    reconcile,
+    cancel: commands.cancel,
+    retry: commands.retry,
+    stuck: () => lastStuck,
+    status: async () => ({
+      startedAt,
+      recovered,
+      hosts: hostStatus.records().map(({ host, engineId, unknownSince, lastSeenAt }) => ({
+        host,
+        engineId,
+        unknownSince,
+        lastSeenAt,
+      })),
+      queue: queue.size(),
+      lastSweep,
+      orphans: orphans.found(),
+      counts: statistics.read(),
+    }),
+    catchUp: catchUp.status,
+    /** In this order: what was left unfinished, then what GitHub has to hear, then everything else. */
     async start() {
+      const signal = AbortSignal.any([shutdown.signal, AbortSignal.timeout(hostSweepTimeoutMs)])
+      await recover({ store, hosts, hostStatus, onChange: targetParts.onChange, log }, { signal })
+      recovered = true
       for (const record of await store.listTargets()) {
         outbox.markTarget(record.key)
-        if (openCount(record) > 0) queue.add(record.key)
+        if (openCount(record) > 0) queue.add(record.key, { priority: 'user' })
       }
+      queue.start()
+      await lookForStuck()
       for (const { repo } of await store.listRepos()) outbox.markRepo(repo)
       await intake.resume()
+      watch.start()
+      const { reposMs } = parts.schedule
+      if (reposMs !== null)
+        polling = keepPolling({ intervalMs: reposMs, poll: pollRepos, signal: shutdown.signal })
       await sweeps.run('all', { force: true })
     },
     async stop() {
       shutdown.abort(new TowlineError('Towline is stopping', { fault: 'cancelled' }))
       await cron.destroy()
-      await Promise.all([intake.stop(), watch.stop(), queue.stop(), repos.idle(), sweeps.idle()])
+      await stuckCron.destroy()
+      await Promise.all([intake.stop(), watch.stop(), queue.stop(), repos.idle(), sweeps.idle(), polling])
+      await catchUp.idle()
       await outbox.stop()
     },
   }
@@ -231,12 +419,27 @@ function openCount(record: TargetRecord): number {
   return record.deployments.filter(({ result }) => result === null).length
 }
 
+/** Whether GitHub answered for any repo: one that fails alone is no outage. */
+function anyAnswered(repos: SweepReport['repos']): boolean {
+  return repos.length === 0 || repos.some(({ error }) => error === null)
+}
+
 function repoOf(targetKey: string): string {
   return targetKey.slice(0, targetKey.indexOf(':'))
 }
 
 /** Events after which a container may no longer be what it should be. Starting and creating are our own doing. */
-const healingActions = new Set(['die', 'stop', 'kill', 'destroy', 'oom', 'pause', 'rename', 'update'])
+const healingActions = new Set([
+  'die',
+  'stop',
+  'kill',
+  'destroy',
+  'oom',
+  'pause',
+  'rename',
+  'update',
+  'health_status',
+])
 
 const passRetryMs = 10_000
 const repoPassTimeoutMs = 10 * 60_000

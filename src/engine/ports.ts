@@ -51,6 +51,9 @@ export type Probe = {
 /** A change on a host: a hint to look again, never a fact to act on. */
 export type HostEvent = { host: string; repo: string; app: string; preview: number | null; action: string }
 
+/** A network or volume that bears a name of ours is gone. A hint as well: whose it was, Docker does not say. */
+export type ResourceEvent = { host: string; kind: 'network' | 'volume'; action: 'destroy'; name: string }
+
 /** One Docker host, seen through the Engine API. Every call takes a signal and has a deadline of its own besides. */
 export type DockerHost = {
   name: string
@@ -102,11 +105,15 @@ export type DockerHost = {
     signal: AbortSignal
     onOpen: () => void
     onEvent: (event: HostEvent) => void
+    onResource?: (event: ResourceEvent) => void
   }): Promise<void>
 }
 
 /** A config repo the App may work on. */
 export type RepoAccess = { repo: string; branch: string }
+
+/** A delivery GitHub could not bring, and the attempt its content can be read from. `event` as in `check_run.rerequested`. */
+export type MissedDelivery = { guid: string; attemptId: string; event: string }
 
 export type GitHub = {
   /** The config repos the App may work on. */
@@ -126,6 +133,19 @@ export type GitHub = {
     query: { name: string; headSha: string; externalId: string },
     options: { signal: AbortSignal },
   ): Promise<{ id: number; annotationCount: number } | null>
+  /**
+   * The deliveries since then that mean something and of which no attempt was acknowledged, oldest first. Not `whole`
+   * where GitHub has more than are looked through: then the newest are.
+   */
+  missedDeliveries(options: {
+    sinceMs: number
+    signal: AbortSignal
+  }): Promise<{ missed: MissedDelivery[]; whole: boolean }>
+  /** What a missed delivery asks to look at, as its webhook would have; null where GitHub has its content no more. */
+  readDelivery(
+    missed: MissedDelivery,
+    options: { signal: AbortSignal },
+  ): Promise<Pick<Delivery, 'guid' | 'hint'>[] | null>
 }
 
 /**
@@ -165,6 +185,8 @@ export type Store = {
 
   /** Stores a webhook delivery once. `duplicate` where its GUID is known already. */
   addDelivery(delivery: Delivery): Promise<'stored' | 'duplicate'>
+  /** Whether a delivery of that GUID was stored, as far as is remembered. */
+  knowsDelivery(guid: string): Promise<boolean>
   pendingDeliveries(): Promise<Delivery[]>
   completeDelivery(guid: string): Promise<void>
   close(): Promise<void>

@@ -19,6 +19,8 @@ function scene({ listsRepos = true } = {}) {
     createCheckRun: async () => (await answer()).length,
     updateCheckRun: async () => void (await answer()),
     findCheckRun: async () => (await answer())[0] ?? null,
+    missedDeliveries: async () => ({ missed: await answer(), whole: true }),
+    readDelivery: async () => (await answer())[0] ?? null,
   }
   const watched = watchReachability(github, { listsRepos, nowMs: () => Date.parse(at(second)) })
   return {

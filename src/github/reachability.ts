@@ -41,13 +41,14 @@ export function watchReachability(
 
   return {
     github: {
-      ...github,
       repos: (options) => (listsRepos ? note(options, () => github.repos(options)) : github.repos(options)),
       createCheckRun: (repo, check, options) =>
         note(options, () => github.createCheckRun(repo, check, options)),
       updateCheckRun: (repo, id, check, options) =>
         note(options, () => github.updateCheckRun(repo, id, check, options)),
       findCheckRun: (repo, query, options) => note(options, () => github.findCheckRun(repo, query, options)),
+      missedDeliveries: (options) => note(options, () => github.missedDeliveries(options)),
+      readDelivery: (missed, options) => note(options, () => github.readDelivery(missed, options)),
     },
     read: () => ({ ...seen }),
   }

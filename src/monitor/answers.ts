@@ -209,8 +209,10 @@ const StuckDeployment = closed({
   target: text,
   phase,
   reason: stuckReason,
-  since: Type.String({ description: 'When it began to count as stuck' }),
-  phaseUpdatedAt: Type.String({ description: 'Since when its phase has not moved' }),
+  since: Type.String({
+    description: 'Since when it is without a sign of life; of an ended one, when it was ended',
+  }),
+  phaseUpdatedAt: Type.String({ description: 'When its phase moved last' }),
   message: text,
   endedAt: timeOrNull,
 })
@@ -264,6 +266,13 @@ export const HealthView = closed({
       description: 'Deployments that ended and whose end GitHub has not been told',
     }),
     outboxLagMs: Type.Integer({ minimum: 0, description: 'How long the oldest of them waits' }),
+    lastCatchUp: orNull(
+      closed({
+        at: time,
+        recoveredCount: Type.Integer({ minimum: 0, description: 'Webhooks that were lost and taken in' }),
+        error: orNull(text),
+      }),
+    ),
   }),
   lastSweep,
   orphans: Type.Array(Orphan),
@@ -314,6 +323,7 @@ export const SweepAnswer = Type.Object({
     ]),
   ),
   repos: Type.Array(Type.Object({ repo: text, error: orNull(text) })),
+  orphans: Type.Array(Orphan),
 })
 
 export const Status = closed({ status: text })

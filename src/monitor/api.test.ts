@@ -124,7 +124,10 @@ function shop(over: Partial<TargetRecord> = {}): TargetRecord {
 
 const key = 'acme/config:shop@web-1'
 const targetUrl = `/api/targets/${encodeURIComponent(key)}`
-const withShop = { targets: async () => [shop()] }
+const withShop = {
+  targets: async () => [shop()],
+  catchUp: () => ({ at: at(40), recoveredCount: 2, error: null }),
+}
 
 test('all targets are listed by key, each with what is wanted, tried and applied as three fields', async () => {
   const docs = recordOf('docs', [])
@@ -182,7 +185,6 @@ test.each([
   }
   const server = start({
     ...withShop,
-    reconcile: async (what) => void asked.push(what),
     cancel: ask,
     retry: ask,
   })
@@ -286,7 +288,10 @@ test('a command on a target or deployment is handed on and answered with 202', a
   const asked: unknown[] = []
   const server = start({
     ...withShop,
-    reconcile: async (what) => void asked.push(['reconcile', what]),
+    reconcile: async (what) => {
+      asked.push(['reconcile', what])
+      return true
+    },
     cancel: async ({ id, target }) => {
       asked.push(['cancel', id, target])
       return { kind: 'accepted', deploymentId: id }
@@ -381,7 +386,11 @@ test.each([
     nowMs: () => Date.parse(at(3 + minutes)),
   }).inject('/api/monitoring/health')
   const outboxLagMs = minutes * 60_000
-  expect(answer.json()).toMatchObject({ status, findings, github: { untoldCount: 1, outboxLagMs } })
+  expect(answer.json()).toMatchObject({
+    status,
+    findings,
+    github: { untoldCount: 1, outboxLagMs, lastCatchUp: null },
+  })
 })
 
 test('open deployments that do not get on, and those ended for it, are named with reason and since when', async () => {
@@ -389,34 +398,37 @@ test('open deployments that do not get on, and those ended for it, are named wit
     ...advance(queued('shop'), { type: 'phase', phase: 'building', message: 'pulling' }, at(1)),
     ...over,
   })
-  const later = '2026-11-21T11:30:00.000Z'
-  const ended = advance(
-    builds({ id: 'd-ended' }),
-    {
-      type: 'failed',
-      fault: 'rejected',
-      reason: 'nobody works on it',
-      hint: '',
-      logTail: [],
-      previous: '',
-      stuck: 'claim',
-    },
-    at(50),
-  )
+  const stuck: DeploymentEvent = {
+    type: 'failed',
+    fault: 'rejected',
+    reason: 'stuck: nobody works on it',
+    hint: '',
+    logTail: [],
+    previous: '',
+    stuck: 'claim',
+  }
+  const longAgo = '2026-11-20T10:00:00.000Z'
   const deployments = [
-    builds({ id: 'd-still', phaseUpdatedAt: at(10), deadlineAt: later }),
-    builds({ id: 'd-late', phaseUpdatedAt: at(59), deadlineAt: at(5) }),
-    builds({ id: 'd-good', phaseUpdatedAt: at(56), deadlineAt: later }),
-    queued('shop', { id: 'd-waits' }),
-    ended,
+    builds({ id: 'd-still', phaseUpdatedAt: at(10) }),
+    builds({ id: 'd-late', phaseUpdatedAt: at(5) }),
+    builds({ id: 'd-good', phaseUpdatedAt: at(56) }),
+    advance(builds({ id: 'd-ended' }), stuck, at(50)),
+    advance(builds({ id: 'd-long-ago' }), stuck, longAgo),
+    advance(builds({ id: 'd-found' }), { type: 'succeeded' }, at(58)),
   ]
-  const server = start({ targets: async () => [recordOf('shop', deployments)] })
-  const answer = (await server.inject('/api/monitoring/deployments/stuck')).json()
+  const server = start({
+    targets: async () => [recordOf('shop', deployments, { reports: {} })],
+    stuck: () => [
+      { target: key, deploymentId: 'd-still', reason: 'progress', since: at(10) },
+      { target: key, deploymentId: 'd-late', reason: 'deadline', since: at(5) },
+      { target: key, deploymentId: 'd-found', reason: 'progress', since: at(2) },
+    ],
+  })
   const common = { target: key, phase: 'building', endedAt: null, message: 'pulling' }
-  expect(answer).toEqual({
+  expect((await server.inject('/api/monitoring/deployments/stuck')).json()).toEqual({
     open: [
-      { ...common, id: 'd-late', reason: 'deadline', since: at(5), phaseUpdatedAt: at(59) },
-      { ...common, id: 'd-still', reason: 'progress', since: at(15), phaseUpdatedAt: at(10) },
+      { ...common, id: 'd-late', reason: 'deadline', since: at(5), phaseUpdatedAt: at(5) },
+      { ...common, id: 'd-still', reason: 'progress', since: at(10), phaseUpdatedAt: at(10) },
     ],
     ended: [
       {
@@ -425,7 +437,7 @@ test('open deployments that do not get on, and those ended for it, are named wit
         reason: 'claim',
         since: at(50),
         phaseUpdatedAt: at(1),
-        message: 'nobody works on it',
+        message: 'stuck: nobody works on it',
         endedAt: at(50),
       },
     ],

@@ -5,10 +5,12 @@ import type { DeploymentSummary } from './answers.ts'
 import { listDeployments, viewDeployment } from './deployment-view.ts'
 import { renderMetrics } from './metrics.ts'
 import {
+  type CatchUpFound,
   contextOf,
   type GitHubStatus,
   listStuck,
   type Snapshot,
+  type StuckFound,
   viewHealth,
   viewStats,
 } from './monitoring.ts'
@@ -24,15 +26,18 @@ export type ApiParts = {
   status: () => Promise<EngineStatus>
   targets: () => Promise<TargetRecord[]>
   target: (key: string) => Promise<TargetRecord | null>
+  /** Open deployments that do not get on, as the last look for them found. */
+  stuck: () => readonly StuckFound[]
   github: () => GitHubStatus
+  /** How the last look for missed webhooks went; null before the first has ended. */
+  catchUp: () => CatchUpFound | null
   /** Looks at everything now; what it found is answered as it is. With `dryRun` it changes nothing. */
   sweep: (options: { deep: true; dryRun: boolean }) => Promise<object>
-  /** Looks at a target again, also where healing had given up. */
-  reconcile: (key: string) => Promise<void>
+  /** Looks at a target again, also where healing had given up. False where nobody knows it. */
+  reconcile: (key: string) => Promise<boolean>
   cancel: (deployment: { id: string; target: string }) => Promise<CommandAnswer>
   retry: (deployment: { id: string; target: string }) => Promise<CommandAnswer>
   version: string
-  progressDeadlineMs: number
   /** Milliseconds since the epoch. */
   nowMs: () => number
 }
@@ -80,8 +85,7 @@ function serveTargets(scope: FastifyInstance, parts: ApiParts): void {
     '/api/targets/:key/reconcile',
     { schema },
     async ({ params }, reply) => {
-      if (!(await parts.target(params.key))) return unknownTarget(reply, params.key)
-      await parts.reconcile(params.key)
+      if (!(await parts.reconcile(params.key))) return unknownTarget(reply, params.key)
       return reply.status(202).send({ status: 'accepted', target: params.key })
     },
   )
@@ -138,8 +142,15 @@ function serveDeployments(scope: FastifyInstance, parts: ApiParts): void {
 
 async function look(parts: ApiParts): Promise<Snapshot> {
   const [status, targets] = await Promise.all([parts.status(), parts.targets()])
-  const { version, progressDeadlineMs } = parts
-  return { status, targets, github: parts.github(), version, progressDeadlineMs, nowMs: parts.nowMs() }
+  return {
+    status,
+    targets,
+    stuck: parts.stuck(),
+    github: parts.github(),
+    catchUp: parts.catchUp(),
+    version: parts.version,
+    nowMs: parts.nowMs(),
+  }
 }
 
 async function findDeployment(parts: ApiParts, id: string) {

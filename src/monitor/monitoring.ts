@@ -1,7 +1,6 @@
 import type { TargetRecord } from '../engine/records.ts'
 import type { EngineStatus } from '../engine/status.ts'
-import type { Deployment, StuckReason } from '../rollout/deployment.ts'
-import { stuckNow } from '../rollout/stuck.ts'
+import { type Deployment, isOpen, type StuckReason } from '../rollout/deployment.ts'
 import type { Finding, HealthView, StatsView, StuckDeployment, StuckList } from './answers.ts'
 import { stateOf } from './deployment-view.ts'
 import { judgeTarget, kindOf, type ViewContext } from './target-view.ts'
@@ -13,20 +12,26 @@ export type GitHubStatus = {
   lastAnswerAt: string | null
 }
 
+/** How the last look for missed webhooks went. */
+export type CatchUpFound = { at: string; recoveredCount: number; error: string | null }
+
+/** An open deployment the watch found to get nowhere. */
+export type StuckFound = { target: string; deploymentId: string; reason: StuckReason; since: string }
+
 /** All a look at the whole installation is made of, read at one time. */
 export type Snapshot = {
   status: EngineStatus
   targets: readonly TargetRecord[]
+  stuck: readonly StuckFound[]
   github: GitHubStatus
+  catchUp: CatchUpFound | null
   version: string
-  /** How long a phase may stand still, where its spec does not say. */
-  progressDeadlineMs: number
   nowMs: number
 }
 
 /** Whether all is well, and if not, each reason with what to do. What is known to be bad comes before what is unknown. */
 export function viewHealth(snapshot: Snapshot): HealthView {
-  const { status, targets, github, nowMs } = snapshot
+  const { status, targets, github, catchUp, nowMs } = snapshot
   const findings = findAll(snapshot)
   const isDegraded = findings.some(({ severity }) => severity === 'degraded')
   const untold = untoldEnds(targets)
@@ -50,6 +55,11 @@ export function viewHealth(snapshot: Snapshot): HealthView {
       lastAnswerAt: github.lastAnswerAt,
       untoldCount: untold.length,
       outboxLagMs: lagMs(untold, nowMs),
+      lastCatchUp: catchUp && {
+        at: catchUp.at,
+        recoveredCount: catchUp.recoveredCount,
+        error: catchUp.error,
+      },
     },
     lastSweep: status.lastSweep && { at: status.lastSweep.at, durationMs: status.lastSweep.durationMs },
     orphans: status.orphans.map(({ host, kind, name, reason, firstSeenAt, removeAfter }) => ({
@@ -138,7 +148,7 @@ function findStuck(snapshot: Snapshot): Finding[] {
     subject: target,
     since,
     message: `deployment ${id} is stuck in ${phase} (${reason})`,
-    hint: `The watch ends it at its next look. See the host, or end it now: towline cancel ${id}.`,
+    hint: 'It is being ended. If it stays, see its host, and what the log says.',
   }))
 }
 
@@ -218,20 +228,19 @@ export function stuckCounts({ counts }: EngineStatus): Record<StuckReason, numbe
   return { deadline: counts.stuckDeadline, progress: counts.stuckProgress, claim: counts.stuckClaim }
 }
 
-/** Open deployments that count as stuck now, and those the watch ended lately; the longest first. */
-export function listStuck({ targets, progressDeadlineMs, nowMs }: Snapshot): StuckList {
+/** Open deployments the watch found to be stuck, the longest first, and those it ended lately, the last first. */
+export function listStuck({ targets, stuck, nowMs }: Snapshot): StuckList {
+  const found = new Map(stuck.map((finding) => [finding.deploymentId, finding]))
   const open: StuckDeployment[] = []
   const ended: StuckDeployment[] = []
-  for (const { deployments, desired } of targets) {
-    const limitMs = desired?.spec.spec.progressDeadlineMs ?? progressDeadlineMs
-    for (const deployment of deployments) {
-      const now = stuckNow(deployment, { nowMs, progressDeadlineMs: limitMs })
-      if (now) open.push(viewStuck(deployment, { reason: now.reason, since: isoTime(now.sinceMs) }))
-      const { result, endedAt } = deployment
-      if (result?.kind !== 'failed' || !result.stuck || endedAt === null) continue
-      if (nowMs - Date.parse(endedAt) > endedLatelyMs) continue
-      ended.push({ ...viewStuck(deployment, { reason: result.stuck, since: endedAt }), phase: result.phase })
-    }
+  for (const deployment of targets.flatMap(({ deployments }) => deployments)) {
+    const finding = found.get(deployment.id)
+    // The look was some time ago; it may have ended since.
+    if (finding && isOpen(deployment)) open.push(viewStuck(deployment, finding))
+    const { result, endedAt } = deployment
+    if (result?.kind !== 'failed' || !result.stuck || endedAt === null) continue
+    if (nowMs - Date.parse(endedAt) > endedLatelyMs) continue
+    ended.push({ ...viewStuck(deployment, { reason: result.stuck, since: endedAt }), phase: result.phase })
   }
   ended.sort((a, b) => (a.since < b.since ? 1 : -1))
   return { open: open.sort((a, b) => (a.since < b.since ? -1 : 1)), ended: ended.slice(0, endedLimit) }
@@ -239,7 +248,7 @@ export function listStuck({ targets, progressDeadlineMs, nowMs }: Snapshot): Stu
 
 function viewStuck(
   { id, target, phase, phaseUpdatedAt, message, history, result, endedAt }: Deployment,
-  { reason, since }: { reason: StuckReason; since: string },
+  { reason, since }: Pick<StuckFound, 'reason' | 'since'>,
 ): StuckDeployment {
   // Ending it moved its phase; what is asked is since when it stood still before that.
   const movedAt = result ? (history.at(-2)?.at ?? phaseUpdatedAt) : phaseUpdatedAt

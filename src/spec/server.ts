@@ -26,8 +26,8 @@ export type ServerConfig = {
     /** `{root}` in an argument stands for the folder to serve. */
     site: { image: string; command: string[] }
   }
-  /** `sweep` and `stuck` are cron, in UTC. */
-  schedule: { sweep: string; stuck: string; pollMs: number }
+  /** `sweep` and `stuck` are cron, in UTC; `reposMs` null is no polling of GitHub. */
+  schedule: { sweep: string; stuck: string; pollMs: number; reposMs: number | null }
   limits: {
     perHost: number
     total: number
@@ -125,6 +125,7 @@ function readConfig(document: Server, dockerHost: string | null): ServerConfig {
       sweep: schedule?.sweep ?? defaults.schedule.sweep,
       stuck: schedule?.stuck ?? defaults.schedule.stuck,
       pollMs: parseDuration(schedule?.poll ?? defaults.schedule.poll),
+      reposMs: schedule?.repos === undefined ? null : parseDuration(schedule.repos),
     },
     limits: {
       perHost: limits?.perHost ?? defaults.limits.perHost,

@@ -18,6 +18,7 @@ import { createSpecReader } from '../../src/engine/spec-reader.ts'
 import { createAccess } from '../../src/github/access.ts'
 import { createApp } from '../../src/github/app.ts'
 import { createChecks } from '../../src/github/checks.ts'
+import { createDeliveries } from '../../src/github/deliveries.ts'
 import { apiParts } from '../../src/monitor/api.fixture.ts'
 import { createServer, webhookPath } from '../../src/monitor/server.ts'
 import { openHosts } from '../../src/operator-config.ts'
@@ -117,7 +118,7 @@ async function startTowline(folder: string, git: GitServer): Promise<void> {
   const engine: Engine = createEngine({
     store,
     hosts: await openHosts(config, store.owner),
-    github: { ...createChecks(access), repos: access.repos },
+    github: { ...createChecks(access), ...createDeliveries(app.probot), repos: access.repos },
     mirror: async () => mirror,
     specs: createSpecReader({ hosts: ['local'], bindMounts: [] }),
     files: {
@@ -126,6 +127,7 @@ async function startTowline(folder: string, git: GitServer): Promise<void> {
     },
     siteServer: config.images.site,
     limits: config.limits,
+    orphans: config.orphans,
     schedule: config.schedule,
     log,
   })
