@@ -127,7 +127,13 @@ test('what cannot be healed is degraded until it can; reconcile does not wait fo
   proxy.refuse(new RegExp(`POST \\S+/containers/${nameOf(victim)}/start`))
   await town.docker.getContainer(victim.Id).stop({ t: 1 })
   await shown<Target>(key, ({ healing }) => (healing?.failureCount ?? 0) > 0)
-  expect(await doctor(2)).toContain(`towline reconcile ${key}`)
+  const told = await doctor(2)
+  expect(told).toContain(`towline reconcile ${key}`)
+  expect(told).toContain(`container ${nameOf(victim)}: state was exited, should be running; start container`)
+  const { driftEntries } = await shown<{ driftEntries: object[] }>(key, () => true)
+  expect(driftEntries).toContainEqual(
+    expect.objectContaining({ field: 'state', expected: 'running', found: 'exited' }),
+  )
   const answer = await fetch(`${town.url}/api/monitoring/health`)
   expect(await answer.json()).toMatchObject({ status: 'degraded', targets: { byHealth: { degraded: 1 } } })
   proxy.clear()
@@ -135,6 +141,46 @@ test('what cannot be healed is degraded until it can; reconcile does not wait fo
   await health('healthy')
   expect(await town.fetchApp('hello')).toContain('version 1')
   await doctor(0)
+  const stats: unknown = await (await fetch(`${town.url}/api/monitoring/stats`)).json()
+  expect(stats).toMatchObject({
+    counts: {
+      deploymentsCancelled: 1,
+      deploymentsFailed: 2,
+      healingsSucceeded: 1,
+      driftDetected: expect.any(Number),
+    },
+    durations: [{ kind: 'Service', count: 2 }],
+  })
+})
+
+test('a host that gives no answer is unknown since then, and known again once it does', async () => {
+  proxy.refuse(/./)
+  expect((await towline('reconcile')).code).toBe(1)
+  const told = await doctor(2)
+  expect(told).toMatch(/^host local: unknown since 20\S+Z$/m)
+  expect(await health('unknown')).toMatchObject({ reason: expect.stringContaining('gives no answer since') })
+  const metrics = await (await fetch(`${town.url}/metrics`)).text()
+  expect(metrics).toMatch(/^towline_host_unknown_seconds\{host="local"\} 0*[.1-9]/m)
+  proxy.clear()
+  expect((await towline('reconcile')).code).toBe(0)
+  await health('healthy')
+  await doctor(0)
+})
+
+test('a dry run of a look says what would be healed, and heals nothing', async () => {
+  const victim = await onlyContainer(town, 'hello')
+  const [network = ''] = Object.keys(victim.NetworkSettings.Networks)
+  await town.docker.getNetwork(network).disconnect({ Container: victim.Id })
+  for (let time = 1; time <= 2; time += 1) {
+    const { code, output } = await towline('reconcile', key, '--dry-run')
+    expect(code).toBe(2)
+    expect(output).toContain(`container ${nameOf(victim)}: network is none, should be ${network}`)
+  }
+  expect((await towline('reconcile')).code).toBe(0)
+  await eventually('nothing to be due any more', async () =>
+    (await towline('reconcile', '--dry-run')).code === 0 ? true : null,
+  )
+  await health('healthy')
 })
 
 test('a look at everything by command says what is due', async () => {
