@@ -181,6 +181,18 @@ export const Server = documentOf(
               default: defaults.limits.orphanGrace,
             }),
           ),
+          healings: Type.Optional(
+            count(
+              defaults.limits.healings,
+              'How often one container, link or release is put right within `healingWindow`; then it is reported and left for an hour.',
+            ),
+          ),
+          healingWindow: Type.Optional(
+            positiveDuration({
+              description: 'The time within which `healings` counts.',
+              default: defaults.limits.healingWindow,
+            }),
+          ),
           githubWriteInterval: Type.Optional(
             duration({
               description: 'Time between two writes to GitHub.',

@@ -40,6 +40,7 @@ async function applyWorkspace(workspace: Workspace, { print, signal, log }: Comm
     ...workspace,
     tracker: createTracker({ pollMs: config.schedule.pollMs, watch }),
     progressDeadlineMs: config.limits.progressDeadlineMs,
+    healing: config.limits.healing,
     statistics: createStatistics(),
     onChange: (key) => {
       printing = printing.then(() => show(key))

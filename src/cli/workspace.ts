@@ -22,7 +22,7 @@ export type SpecFolder = {
 
 /** A folder of specs together with its hosts and the store of this installation. */
 export type Workspace = SpecFolder &
-  Pick<TargetParts, 'hosts' | 'hostStatus' | 'files' | 'siteServer'> & {
+  Pick<TargetParts, 'hosts' | 'hostStatus' | 'healing' | 'files' | 'siteServer'> & {
     store: Store
     close(): Promise<void>
   }
@@ -53,6 +53,7 @@ export async function openWorkspace(options: CommandOptions): Promise<Workspace>
     store,
     hosts: await openHosts(folder.config, store.owner),
     hostStatus: alwaysKnown,
+    healing: folder.config.limits.healing,
     siteServer: folder.config.images.site,
     // A folder holds one commit. Files an older one asked for are the same as long as git's id of them is.
     files: {

@@ -32,6 +32,7 @@ function scene(files: Record<string, string>) {
     siteServer: { image: 'caddy:2', command: [] },
     hostStatus: alwaysKnown,
     progressDeadlineMs: 300_000,
+    healing: { limit: 5, windowMs: 300_000 },
     statistics: createStatistics(),
     onChange: () => {},
     log: recordLog(),
@@ -57,7 +58,9 @@ function scene(files: Record<string, string>) {
   }
 }
 
-const shop = (image: string, more = '') => ({ 'apps/shop.yaml': serviceYaml('shop', image, more) })
+const shop = (image: string, more = '') => ({
+  'apps/shop.yaml': serviceYaml('shop', image, `deploy: { update_config: { monitor: 0s } }\n${more}`),
+})
 
 test('what is planned is what the deployment then does, line for line', async () => {
   const { plan, push, deploy } = scene(shop('shop:1'))

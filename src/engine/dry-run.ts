@@ -22,7 +22,10 @@ export type TargetPlan = {
   drift: Drift[]
 }
 
-type DryRunParts = Pick<TargetParts, 'store' | 'hosts' | 'hostStatus' | 'files' | 'siteServer'> & {
+type DryRunParts = Pick<
+  TargetParts,
+  'store' | 'hosts' | 'hostStatus' | 'healing' | 'files' | 'siteServer'
+> & {
   specs: SpecReader
 }
 

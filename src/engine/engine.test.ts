@@ -61,6 +61,7 @@ function scene(store: Store = memoryStore(), { reposMs = null }: { reposMs?: num
         progressDeadlineMs: 300_000,
         deadlineMs: 1_800_000,
         orphanGraceMs: 300_000,
+        healing: { limit: 5, windowMs: 300_000 },
         githubWriteIntervalMs: 1,
       },
       orphans: { remove: true, volumes: false },

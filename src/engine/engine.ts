@@ -42,6 +42,7 @@ export type EngineParts = {
     progressDeadlineMs: number
     deadlineMs: number
     orphanGraceMs: number
+    healing: { limit: number; windowMs: number }
     githubWriteIntervalMs: number
   }
   orphans: { remove: boolean; volumes: boolean }
@@ -112,6 +113,7 @@ export function createEngine(parts: EngineParts): Engine {
     tracker: createTracker({ pollMs: parts.schedule.pollMs, watch }),
     hostStatus,
     progressDeadlineMs: parts.limits.progressDeadlineMs,
+    healing: parts.limits.healing,
     statistics,
     onChange: (key) => {
       outbox.markTarget(key)

@@ -33,6 +33,7 @@ async function scene(store = memoryStore()) {
     siteServer: { image: 'caddy:2', command: [] },
     hostStatus: alwaysKnown,
     progressDeadlineMs: 300_000,
+    healing: { limit: 5, windowMs: 300_000 },
     statistics: createStatistics(),
     onChange: () => {
       changeCount += 1

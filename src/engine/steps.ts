@@ -23,6 +23,8 @@ export type TargetParts = {
   hostStatus: Pick<HostStatus, 'unknownSince' | 'whenKnown'>
   /** How long one phase may take where the spec does not say. */
   progressDeadlineMs: number
+  /** How often within which time one thing is put right. */
+  healing: { limit: number; windowMs: number }
   statistics: Statistics
   /** Called after each stored change of a target, for reports and live output. */
   onChange: (key: string) => void

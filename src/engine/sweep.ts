@@ -17,7 +17,7 @@ export type HostSweep =
  * its own pass, which looks again. `deep` inspects every container, for changes the list does not show.
  */
 export async function sweepHost(
-  parts: Pick<TargetParts, 'store' | 'hostStatus' | 'log'>,
+  parts: Pick<TargetParts, 'store' | 'hostStatus' | 'healing' | 'log'>,
   host: DockerHost,
   options: { deep: boolean; signal: AbortSignal },
 ): Promise<HostSweep> {

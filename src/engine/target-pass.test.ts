@@ -69,6 +69,7 @@ function scene(store: Store = memoryStore()) {
     siteServer,
     hostStatus: alwaysKnown,
     progressDeadlineMs: 300_000,
+    healing: { limit: 5, windowMs: 300_000 },
     statistics: createStatistics(),
     onChange: (changedKey: string) => void changed.push(changedKey),
     log,

@@ -60,7 +60,7 @@ async function closeHostless(parts: TargetParts, { key, target }: TargetRecord):
 
 /** What a target needs, given a view of its host. The sweep asks this for all targets of a host at once. */
 export async function decideTarget(
-  parts: Pick<TargetParts, 'store' | 'hostStatus'>,
+  parts: Pick<TargetParts, 'store' | 'hostStatus' | 'healing'>,
   record: TargetRecord,
   view: TargetView,
 ): Promise<Decision> {
@@ -88,6 +88,7 @@ export async function decideTarget(
         times.map((at) => Date.parse(at)),
       ]),
     ),
+    healing: parts.healing,
     degradedSinceMs: healing?.degraded ? Date.parse(healing.degraded.since) : null,
     hostUnknownSince: parts.hostStatus.unknownSince(record.target.host),
     nowMs,
@@ -273,7 +274,10 @@ async function recordHealing(
       notBefore: new Date(nowMs + waitMs).toISOString(),
       lastDrift: drift,
       lastHealedAt: failureCount === 0 ? now : (stored.healing?.lastHealedAt ?? null),
-      healedAt: noteHealed(stored.healing?.healedAt ?? {}, healedSubjects(steps), nowMs),
+      healedAt: noteHealed(stored.healing?.healedAt ?? {}, healedSubjects(steps), {
+        nowMs,
+        windowMs: parts.healing.windowMs,
+      }),
       degraded: null,
     },
   }))
@@ -283,15 +287,15 @@ async function recordHealing(
 function noteHealed(
   before: Record<string, string[]>,
   names: string[],
-  nowMs: number,
+  at: { nowMs: number; windowMs: number },
 ): Record<string, string[]> {
   const after = new Map<string, string[]>()
   for (const name of new Set([...Object.keys(before), ...names])) {
     const past = recentHeals(
       (before[name] ?? []).map((at) => Date.parse(at)),
-      nowMs,
+      at,
     )
-    const times = names.includes(name) ? [...past, nowMs] : past
+    const times = names.includes(name) ? [...past, at.nowMs] : past
     if (times.length > 0)
       after.set(
         name,

@@ -31,6 +31,7 @@ const calm: Situation = {
   lostVolumes: () => [],
   healNotBeforeMs: 0,
   healedAtMs: {},
+  healing: { limit: 5, windowMs: 300_000 },
   degradedSinceMs: null,
   hostUnknownSince: null,
   nowMs,
@@ -176,7 +177,7 @@ test('a container put right five times in five minutes is given up, for an hour'
   expect(decide(looping)).toMatchObject({
     kind: 'giveUp',
     drift: [found],
-    reason: expect.stringContaining('5 times within 5 minutes'),
+    reason: expect.stringContaining('5 times within 5 min'),
     notBeforeMs: nowMs + 3_600_000,
   })
   const later = { ...looping, healedAtMs: { 'shop-new-1': minutesAgo(1, 2, 3, 4, 5) } }

@@ -36,6 +36,8 @@ export type Situation = {
   healNotBeforeMs: number
   /** When each container, link or release was put right lately, by its name (`healedSubjects`). */
   healedAtMs: Record<string, number[]>
+  /** How often within which time one of them is put right. */
+  healing: { limit: number; windowMs: number }
   /** Since when healing has given up; null while it goes on. */
   degradedSinceMs: number | null
   /** Since when the host gives no answer; null while it does. */
@@ -110,20 +112,21 @@ export function decide(situation: Situation): Decision {
  * is tried again, since what it waits for may be back.
  */
 function giveUpOn(steps: Step[], situation: Situation): Extract<Decision, { kind: 'giveUp' }> | null {
-  const { nowMs, degradedSinceMs, healedAtMs } = situation
+  const { nowMs, degradedSinceMs, healedAtMs, healing } = situation
+  const minutes = Math.round(healing.windowMs / 60_000)
+  const reason = `put right ${healing.limit} times within ${minutes} min and wrong again; it is tried again in an hour`
   const drift = steps.flatMap((step) => (step.drift ? [step.drift] : []))
   if (drift.length === 0) return null
   if (degradedSinceMs !== null && nowMs - degradedSinceMs < degradedRetryMs && nowMs >= degradedSinceMs) {
     const notBeforeMs = degradedSinceMs + degradedRetryMs
-    return { kind: 'giveUp', drift, reason: givenUpReason, notBeforeMs }
+    return { kind: 'giveUp', drift, reason, notBeforeMs }
   }
   const isExhausted = healedSubjects(steps).some(
-    (name) => recentHeals(healedAtMs[name] ?? [], nowMs).length >= healLimit,
+    (name) =>
+      recentHeals(healedAtMs[name] ?? [], { nowMs, windowMs: healing.windowMs }).length >= healing.limit,
   )
   // Just given up the window is full; after the hour it is empty again.
-  return isExhausted
-    ? { kind: 'giveUp', drift, reason: givenUpReason, notBeforeMs: nowMs + degradedRetryMs }
-    : null
+  return isExhausted ? { kind: 'giveUp', drift, reason, notBeforeMs: nowMs + degradedRetryMs } : null
 }
 
 /** Containers, links and releases a plan puts right, by name: each of them has a bound of its own. */
@@ -147,15 +150,14 @@ export function healedSubjects(steps: Step[]): string[] {
 }
 
 /** The times that still count against the bound. One in the future comes from a clock that was put back. */
-export function recentHeals(healedAtMs: number[], nowMs: number): number[] {
-  return healedAtMs.filter((atMs) => nowMs - atMs < healWindowMs && atMs <= nowMs)
+export function recentHeals(
+  healedAtMs: number[],
+  { nowMs, windowMs }: { nowMs: number; windowMs: number },
+): number[] {
+  return healedAtMs.filter((atMs) => nowMs - atMs < windowMs && atMs <= nowMs)
 }
 
-/** doco-cd's bound: five restarts in five minutes. */
-const healLimit = 5
-const healWindowMs = 5 * 60_000
 const degradedRetryMs = 60 * 60_000
-const givenUpReason = 'put right 5 times within 5 minutes and wrong again; it is tried again in an hour'
 /** A host that comes back wakes its targets itself; this is only the floor under it. */
 const hostRecheckMs = 30_000
 

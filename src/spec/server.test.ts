@@ -32,6 +32,7 @@ describe('without a file', () => {
         progressDeadlineMs: 300_000,
         deadlineMs: 1_800_000,
         orphanGraceMs: 300_000,
+        healing: { limit: 5, windowMs: 300_000 },
         githubWriteIntervalMs: 1000,
       },
       orphans: { remove: true, volumes: false },
@@ -65,7 +66,7 @@ hosts:
     tls: { ca: { file: /c/ca.pem }, cert: { file: /c/cert.pem }, key: { file: /c/key.pem } }
 images: { helper: "busybox:1", site: { image: "nginx:1.27", command: [serve, "--dir={root}"] } }
 schedule: { sweep: "0 * * * *", stuck: "* * * * *", poll: 1m, repos: 30s }
-limits: { perHost: 1, total: 2, progressDeadline: 2m, deadline: 1h, orphanGrace: 1m, githubWriteInterval: 0s }
+limits: { perHost: 1, total: 2, progressDeadline: 2m, deadline: 1h, orphanGrace: 1m, healings: 2, healingWindow: 1m, githubWriteInterval: 0s }
 orphans: { remove: false, volumes: true }
 policy: { bindMounts: [/srv/data] }
 `
@@ -94,6 +95,7 @@ policy: { bindMounts: [/srv/data] }
         progressDeadlineMs: 120_000,
         deadlineMs: 3_600_000,
         orphanGraceMs: 60_000,
+        healing: { limit: 2, windowMs: 60_000 },
         githubWriteIntervalMs: 0,
       },
       orphans: { remove: false, volumes: true },

@@ -34,6 +34,7 @@ export type ServerConfig = {
     progressDeadlineMs: number
     deadlineMs: number
     orphanGraceMs: number
+    healing: { limit: number; windowMs: number }
     githubWriteIntervalMs: number
   }
   orphans: { remove: boolean; volumes: boolean }
@@ -133,6 +134,10 @@ function readConfig(document: Server, dockerHost: string | null): ServerConfig {
       progressDeadlineMs: parseDuration(limits?.progressDeadline ?? defaults.limits.progressDeadline),
       deadlineMs: parseDuration(limits?.deadline ?? defaults.limits.deadline),
       orphanGraceMs: parseDuration(limits?.orphanGrace ?? defaults.limits.orphanGrace),
+      healing: {
+        limit: limits?.healings ?? defaults.limits.healings,
+        windowMs: parseDuration(limits?.healingWindow ?? defaults.limits.healingWindow),
+      },
       githubWriteIntervalMs: parseDuration(
         limits?.githubWriteInterval ?? defaults.limits.githubWriteInterval,
       ),

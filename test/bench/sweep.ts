@@ -75,7 +75,12 @@ async function sweepOneHost(
       images: { helper: 'towline-demo/busybox:1' },
     })
     const docker = new Docker({ socketPath: dockerSocket })
-    const parts = { store, hostStatus: alwaysKnown, log: pino({ level: 'silent' }) }
+    const parts = {
+      store,
+      hostStatus: alwaysKnown,
+      healing: { limit: 5, windowMs: 300_000 },
+      log: pino({ level: 'silent' }),
+    }
     const signal = new AbortController().signal
     return await interleave(rounds, {
       measured: () => timed(async () => checkNoOp(await sweepHost(parts, host, { deep: false, signal }))),
