@@ -99,6 +99,22 @@ export function readLocalEnvironment(variables: Variables): LocalEnvironment {
   }
 }
 
+/** Where a command finds the server, and what it shows it. */
+export type ClientEnvironment = { serverUrl: string; apiToken: string | null }
+
+/** @throws TowlineError `operator` where TOWLINE_URL is no address. */
+export function readClientEnvironment(variables: Variables): ClientEnvironment {
+  const given = readVariable(variables, 'TOWLINE_URL') ?? 'http://127.0.0.1:3000'
+  const url = URL.parse(given)
+  if (url?.protocol === 'http:' || url?.protocol === 'https:') {
+    return { serverUrl: given.replace(/\/+$/, ''), apiToken: readVariable(variables, 'TOWLINE_TOKEN') }
+  }
+  throw new TowlineError('TOWLINE_URL is not an address', {
+    fault: 'operator',
+    hint: 'Write it such as http://127.0.0.1:3000 or https://towline.example.com.',
+  })
+}
+
 /** An empty variable counts as not set, as in a Compose file that passes on what may be missing. */
 function readVariable(variables: Variables, name: string): string | null {
   return variables[name]?.trim() || null

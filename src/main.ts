@@ -1,6 +1,7 @@
 import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Logger, pino } from 'pino'
+import packageJson from '../package.json' with { type: 'json' }
 import { createEngine, type Engine } from './engine/engine.ts'
 import type { Mirror, RepoAccess, Store } from './engine/ports.ts'
 import { createSpecReader } from './engine/spec-reader.ts'
@@ -9,6 +10,7 @@ import { createAccess } from './github/access.ts'
 import { createApp, gitHubAddress } from './github/app.ts'
 import { createChecks } from './github/checks.ts'
 import { createDeliveries } from './github/deliveries.ts'
+import { watchReachability } from './github/reachability.ts'
 import { createServer } from './monitor/server.ts'
 import { loadServerConfig, openHosts } from './operator-config.ts'
 import { openMirror } from './repo/mirror.ts'
@@ -49,10 +51,14 @@ export async function startTowline(environment: Environment, log: Logger): Promi
   })
   const access = createAccess(app.probot, { configured: config.repos })
   const mirrors = openMirrors({ environment, gitUrl: address.gitUrl, token: access.token, store })
+  const watched = watchReachability(
+    { ...createChecks(access), ...createDeliveries(app.probot), repos: access.repos },
+    { listsRepos: config.repos === null || config.repos.some(({ branch }) => branch === null) },
+  )
   const engine = createEngine({
     store,
     hosts,
-    github: { ...createChecks(access), ...createDeliveries(app.probot), repos: access.repos },
+    github: watched.github,
     mirror: mirrors.open,
     specs: createSpecReader({ hosts: config.hosts.map(({ name }) => name), bindMounts: config.bindMounts }),
     files: {
@@ -71,7 +77,18 @@ export async function startTowline(environment: Environment, log: Logger): Promi
   const server = createServer({
     webhook: app.receive,
     notReady: () => (stopping ? 'stopping' : null),
-    sweep: () => engine.sweep({ deep: true }),
+    status: engine.status,
+    stuck: engine.stuck,
+    catchUp: engine.catchUp,
+    github: watched.read,
+    targets: () => store.listTargets(),
+    target: (key) => store.readTarget(key),
+    sweep: engine.sweep,
+    reconcile: engine.reconcile,
+    cancel: engine.cancel,
+    retry: engine.retry,
+    version: packageJson.version,
+    nowMs: () => Date.now(),
     token: environment.apiToken,
     log,
   })

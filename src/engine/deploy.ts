@@ -8,6 +8,7 @@ import type { Step } from '../rollout/step.ts'
 import { StuckError } from '../rollout/stuck.ts'
 import { freshVolumes, unprovenVolumes } from '../rollout/volumes.ts'
 import { renderRelease } from '../spec/release.ts'
+import { isCancelled } from './cancellation.ts'
 import { type Journal, openJournal } from './journal.ts'
 import type { TargetRecord } from './records.ts'
 import type { Counter } from './statistics.ts'
@@ -15,8 +16,8 @@ import { executeSteps, observeTarget, observeTimeoutMs, type TargetParts, type T
 import { backoffMs, sleep } from './wait.ts'
 
 /**
- * Brings one open deployment to its end: `active`, `failed` with the old release back in place, or (where the signal
- * cancelled its waits) left open for the next look. Safe to call again after a crash at any point.
+ * Brings one open deployment to its end: `active`, `failed` with the old release back in place, the same where a person
+ * cancelled it, or (where the signal ended its waits for another reason) left open for the next look. Safe to call again after a crash at any point.
  */
 export async function runDeployment(
   parts: TargetParts,
@@ -36,10 +37,12 @@ export async function runDeployment(
   const signal = AbortSignal.any([work.signal, deadline])
   const bounded = { ...work, signal }
   try {
+    work.signal.throwIfAborted()
     const release = await withRetries(() => rollOut(parts, bounded, journal), { parts, work, signal })
     await journal.succeed(release)
     parts.statistics.count('deploymentsSucceeded')
   } catch (error) {
+    if (isCancelled(work.signal, deployment.id)) return cancelDeployment(parts, work, journal)
     if (work.signal.aborted) throw work.signal.reason
     if (faultOf(error) === 'stale') throw error
     const failure = deadline.aborted ? new StuckError('deadline', deployment, lifetimeMs(deployment)) : error
@@ -203,6 +206,18 @@ const stuckCounters: Record<StuckReason, Counter> = {
   deadline: 'stuckDeadline',
   progress: 'stuckProgress',
   claim: 'stuckClaim',
+}
+
+/** The same for one a person ended: that is told only once the old release is back. */
+async function cancelDeployment(parts: TargetParts, work: TargetWork, journal: Journal): Promise<void> {
+  const previous = await restorePrevious(
+    parts,
+    { ...work, record: await journal.record() },
+    journal.deployment().id,
+  )
+  const { reason } = explain(work.signal.reason)
+  await journal.write({ type: 'cancelled', reason: `${reason}. The release before: ${previous}` })
+  parts.statistics.count('deploymentsCancelled')
 }
 
 async function restorePrevious(parts: TargetParts, work: TargetWork, endedId: string): Promise<string> {

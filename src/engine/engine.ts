@@ -4,6 +4,7 @@ import { explain, faultOf, TowlineError } from '../rollout/error.ts'
 import { formatTarget } from '../rollout/target.ts'
 import type { SiteServer } from '../spec/release.ts'
 import { type CatchUpStatus, createCatchUp } from './catch-up.ts'
+import { type Commands, createCommands } from './commands.ts'
 import { type ConfigParts, passRepo } from './config-pass.ts'
 import { createHostStatus } from './host-status.ts'
 import { watchHosts } from './host-watch.ts'
@@ -65,6 +66,9 @@ export type Engine = {
   sweep(options: { deep: boolean; dryRun?: boolean }): Promise<SweepReport>
   /** Looks at one target again now, also where healing has given up. False where nobody knows it. */
   reconcile(key: string): Promise<boolean>
+  /** What a person may ask of a deployment. */
+  cancel: Commands['cancel']
+  retry: Commands['retry']
   /** Open deployments that do not get on, as the last look for them found. */
   stuck(): StuckFinding[]
   status(): Promise<EngineStatus>
@@ -132,6 +136,12 @@ export function createEngine(parts: EngineParts): Engine {
     onRevision: outbox.markRepo,
     onAnswer: outbox.markTarget,
   }
+  const commands = createCommands({
+    ...configParts,
+    statistics,
+    endWaits: (key, reason) => waits.get(key)?.abort(reason),
+    look: (key) => queue.add(key, { priority: 'user' }),
+  })
   const repos = singleFlight((repo, force) => lookAtRepo(repo, force))
   const sweeps = singleFlight((_key, deep) => sweepAll(deep))
   const orphans = createOrphanSearch({
@@ -155,6 +165,8 @@ export function createEngine(parts: EngineParts): Engine {
     const wait = new AbortController()
     waits.set(key, wait)
     try {
+      const cancellation = await commands.pendingCancellation(key)
+      if (cancellation) wait.abort(cancellation)
       const signal = AbortSignal.any([shutdown.signal, wait.signal])
       const stuck = stuckTargets.get(key) ?? null
       stuckTargets.delete(key)
@@ -359,6 +371,8 @@ export function createEngine(parts: EngineParts): Engine {
     intake,
     sweep: ({ deep, dryRun: isDry = false }) => (isDry ? dryRun() : sweeps.run('all', { force: deep })),
     reconcile,
+    cancel: commands.cancel,
+    retry: commands.retry,
     stuck: () => lastStuck,
     status: async () => ({
       startedAt,

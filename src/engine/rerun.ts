@@ -3,7 +3,7 @@ import { advance, type Deployment, queueDeployment } from '../rollout/deployment
 import { type ConfigParts, newReport, queueRerun } from './config-pass.ts'
 import type { DeliveryHint, RepoRecord, Revision, TargetRecord } from './records.ts'
 
-type RerunParts = Pick<ConfigParts, 'store' | 'deadlineMs' | 'onWish' | 'onRevision'> & {
+export type RerunParts = Pick<ConfigParts, 'store' | 'deadlineMs' | 'onWish' | 'onRevision'> & {
   /** Called for a target that was answered without any work. */
   onAnswer: (key: string) => void
 }
@@ -35,6 +35,35 @@ export async function rerun(parts: RerunParts, hint: RerunHint): Promise<boolean
   const reread = all && ended && repo.head === hint.headSha
   if (queued.length > 0 || reread) await renewRevision(parts, repo, { commit: hint.headSha, queued, ended })
   return reread
+}
+
+/**
+ * The same asked for by the API: a new attempt of one deployment that ended. Refused where it would not be this one's
+ * answer any more: another is open, or the repo wants otherwise.
+ */
+export async function retryDeployment(
+  parts: RerunParts,
+  { id, target: key }: Pick<Deployment, 'id' | 'target'>,
+): Promise<{ kind: 'accepted'; deploymentId: string } | { kind: 'refused'; reason: string }> {
+  const record = await parts.store.readTarget(key)
+  const asked = record?.deployments.find((deployment) => deployment.id === id)
+  if (!record || !asked) return { kind: 'refused', reason: 'It was let go.' }
+  const open = record.deployments.find(({ result }) => result === null)
+  if (open) return { kind: 'refused', reason: `Deployment ${open.id} of this target is open.` }
+  if (record.desired?.specHash !== asked.specHash) {
+    const now = record.desired
+      ? `commit ${record.desired.commit.slice(0, 12)} asks for another`
+      : 'the app left it'
+    return { kind: 'refused', reason: `The repo does not want it any more: ${now}.` }
+  }
+  const { commit } = asked
+  const deploymentId = await queueRerun(parts, key, { trigger: 'api', commit })
+  if (deploymentId === null) return { kind: 'refused', reason: 'Another deployment of this target is open.' }
+  const repo = await parts.store.readRepo(record.target.repo)
+  if (repo?.revisions.some((revision) => revision.commit === commit)) {
+    await renewRevision(parts, repo, { commit, queued: [{ target: key, deploymentId }], ended: false })
+  }
+  return { kind: 'accepted', deploymentId }
 }
 
 /** Only what the repo still wants is deployed again; a run of an older wish is answered with why not. */

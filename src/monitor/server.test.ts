@@ -1,5 +1,6 @@
 import { afterEach, expect, test } from 'vitest'
 import { TowlineError } from '../rollout/error.ts'
+import { apiParts } from './api.fixture.ts'
 import { createServer, type ServerParts, webhookPath } from './server.ts'
 
 type Server = ReturnType<typeof createServer>
@@ -15,7 +16,7 @@ function start(over: Partial<ServerParts> = {}): Server {
   const server = createServer({
     webhook: async () => ({ status: 202, message: 'stored' }),
     notReady: () => null,
-    sweep: async () => ({ hosts: [], repos: [] }),
+    ...apiParts(),
     token: null,
     log: { debug: quiet, info: quiet, warn: quiet, error: quiet },
     ...over,

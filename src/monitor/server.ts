@@ -1,9 +1,11 @@
 import { timingSafeEqual } from 'node:crypto'
-import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
+import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import type { Log } from '../engine/ports.ts'
 import { explain, faultOf } from '../rollout/error.ts'
+import { type ApiParts, serveApi } from './api.ts'
+import { problem } from './problem.ts'
 
-export type ServerParts = {
+export type ServerParts = ApiParts & {
   /** Handles a webhook's bytes; answers with an HTTP status. */
   webhook: (request: {
     body: Buffer
@@ -13,8 +15,6 @@ export type ServerParts = {
   }) => Promise<{ status: number; message: string }>
   /** null while Towline can take work, else what it waits for. */
   notReady: () => string | null
-  /** Looks at everything now; what it found is answered as it is. */
-  sweep: () => Promise<object>
   /** Bearer token of the API; null answers on loopback only. */
   token: string | null
   log: Log
@@ -29,6 +29,9 @@ export function createServer(parts: ServerParts): FastifyInstance {
     bodyLimit: apiBodyBytes,
     requestTimeout: requestTimeoutMs,
     forceCloseConnections: true,
+    routerOptions: { maxParamLength: targetKeyLength },
+    // A query parameter nobody knows is an error: a misspelt `dryRun` must not act.
+    ajv: { customOptions: { removeAdditional: false } },
   })
 
   server.setErrorHandler((error: { statusCode?: number; message: string }, _request, reply) => {
@@ -53,7 +56,7 @@ export function createServer(parts: ServerParts): FastifyInstance {
       const refusal = refuseCaller(request, parts.token)
       if (refusal) return problem(reply, refusal.status, refusal.detail)
     })
-    scope.post('/api/monitoring/reconcile/trigger', () => parts.sweep())
+    serveApi(scope, parts)
   })
   return server
 }
@@ -99,26 +102,9 @@ function sameText(a: string, b: string): boolean {
   return left.length === right.length && timingSafeEqual(left, right)
 }
 
-function problem(reply: FastifyReply, status: number, detail: string) {
-  return reply
-    .status(status)
-    .type('application/problem+json')
-    .send({ type: 'about:blank', title: titles[status] ?? 'Request failed', status, detail })
-}
-
 function header(request: FastifyRequest, name: string): string | undefined {
   const value = request.headers[name]
   return typeof value === 'string' ? value : undefined
-}
-
-const titles: Record<number, string> = {
-  400: 'Bad Request',
-  401: 'Unauthorized',
-  403: 'Forbidden',
-  404: 'Not Found',
-  413: 'Content Too Large',
-  500: 'Internal Server Error',
-  503: 'Service Unavailable',
 }
 
 /** GitHub sends no webhook larger than this (docs: "Webhook payloads are capped at 25 MB"). */
@@ -126,3 +112,5 @@ const webhookBodyBytes = 25 * 1024 * 1024
 const apiBodyBytes = 64 * 1024
 /** Time to receive a whole request; GitHub itself waits 10 s for the answer. */
 const requestTimeoutMs = 30_000
+/** A repo's name has up to 140 characters, an app and a host up to 103, and URL-encoding triples some of them. */
+const targetKeyLength = 1_000

@@ -19,6 +19,7 @@ import { createAccess } from '../../src/github/access.ts'
 import { createApp } from '../../src/github/app.ts'
 import { createChecks } from '../../src/github/checks.ts'
 import { createDeliveries } from '../../src/github/deliveries.ts'
+import { apiParts } from '../../src/monitor/api.fixture.ts'
 import { createServer, webhookPath } from '../../src/monitor/server.ts'
 import { openHosts } from '../../src/operator-config.ts'
 import { openMirror } from '../../src/repo/mirror.ts'
@@ -94,7 +95,7 @@ async function startTowline(folder: string, git: GitServer): Promise<void> {
   const server: FastifyInstance = createServer({
     webhook: (request) => app.receive(request),
     notReady: () => null,
-    sweep: () => engine.sweep({ deep: true }),
+    ...apiParts({ sweep: () => engine.sweep({ deep: true }) }),
     token: null,
     log,
   })

@@ -8,6 +8,7 @@ import { pino } from 'pino'
 import { afterAll, beforeAll, expect, inject, test } from 'vitest'
 import { checkNodeVersion, readEnvironment } from '../../src/environment.ts'
 import { startTowline } from '../../src/main.ts'
+import { apiParts } from '../../src/monitor/api.fixture.ts'
 import { createServer } from '../../src/monitor/server.ts'
 import { expectCleanEnd } from '../support/clean-end.ts'
 import { eventually, startTown, type Town } from '../support/town.ts'
@@ -222,7 +223,7 @@ function openServer({
   return createServer({
     webhook: async () => ({ status: 202, message: 'stored' }),
     notReady: () => notReady,
-    sweep,
+    ...apiParts({ sweep }),
     token: apiToken,
     log: { debug: ignore, info: ignore, warn: ignore, error: ignore },
   })

@@ -59,6 +59,11 @@ async function readAnswers({ url, environment }: Town): Promise<[string, string]
     ['GET', '/nowhere'],
     ['POST', '/api/github/webhooks'],
     ['POST', '/api/monitoring/reconcile/trigger'],
+    ['GET', '/api/monitoring/health'],
+    ['GET', '/api/monitoring/stats'],
+    ['GET', '/api/targets'],
+    ['GET', '/api/deployments'],
+    ['GET', '/metrics'],
   ]
   return Promise.all(
     asked.map(async ([method, path]): Promise<[string, string]> => {

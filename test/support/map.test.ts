@@ -13,7 +13,7 @@ const edges = ['docker', 'github', 'monitor', 'repo', 'source', 'store']
 for (const room of edges) allowed[room] = ['rollout', 'spec', 'report']
 
 /** What an edge room may take of the engine, as types only: its ports and the records that pass through them. */
-const enginePorts = ['src/engine/ports.ts', 'src/engine/records.ts']
+const enginePorts = ['src/engine/ports.ts', 'src/engine/records.ts', 'src/engine/status.ts']
 
 type Import = { from: string; to: string; typeOnly: boolean }
 
