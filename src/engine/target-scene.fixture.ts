@@ -73,6 +73,7 @@ export function targetScene() {
     siteServer,
     hostStatus: alwaysKnown,
     progressDeadlineMs: 300_000,
+    healing: { limit: 5, windowMs: 300_000 },
     onChange: () => {},
     statistics,
     log,
