@@ -154,7 +154,8 @@ test('a paused spec is planned as paused, with its reason', async () => {
 
 describe('an app that left the repo', () => {
   const settings = (more: string) => ({ 'towline.yaml': `prune: { enabled: true, ${more} }\n` })
-  const files = { ...shop('shop:1'), 'apps/blog.yaml': serviceYaml('blog', 'blog:1') }
+  const atOnce = 'deploy: { update_config: { monitor: 0s } }\n'
+  const files = { ...shop('shop:1'), 'apps/blog.yaml': serviceYaml('blog', 'blog:1', atOnce) }
 
   async function left(more: string, gone: string[]) {
     const made = scene({ ...settings(more), ...files })
