@@ -221,7 +221,10 @@ export function createEngine(parts: EngineParts): Engine {
     if ((await store.readTarget(key)) === null) return false
     await store.updateTarget(key, (stored) => {
       if (!stored) throw new TowlineError(`the record of ${key} is gone`, { fault: 'stale' })
-      return stored.healing ? { ...stored, healing: null } : stored
+      const { healing } = stored
+      if (!healing) return stored
+      const lifted = { failureCount: 0, notBefore: startedAt, healedAt: {}, degraded: null }
+      return { ...stored, healing: { ...healing, ...lifted } }
     })
     queue.add(key, { priority: 'user' })
     return true
