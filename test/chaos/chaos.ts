@@ -8,7 +8,16 @@ import { parseArgs } from 'node:util'
 import { testEngine } from '../support/docker-daemon.ts'
 import { buildTestImages } from '../support/images.ts'
 import { type Flow, flows } from './flows.ts'
-import { type Case, caseName, casesOf, parseCase, type Result, renderMatrix, sample } from './matrix.ts'
+import {
+  type Case,
+  caseName,
+  casesOf,
+  describePlayed,
+  parseCase,
+  type Result,
+  renderMatrix,
+  sample,
+} from './matrix.ts'
 import { createPlayer, type Player } from './play.ts'
 import { type Effect, effects } from './stage.ts'
 
@@ -81,6 +90,8 @@ async function run(asked: Asked, dockerSocket: string): Promise<Result[]> {
   try {
     const cases = asked.cases.length > 0 ? asked.cases : await choose(asked, players)
     const waiting = [...cases]
+    // Ctrl-C: the cases under way end, and what was found so far is told.
+    process.once('SIGINT', () => waiting.splice(0))
     const results: Result[] = []
     await Promise.all(
       players.map(async (player) => {
@@ -106,7 +117,7 @@ async function choose(asked: Asked, players: Player[]): Promise<Case[]> {
       for (let flow = waiting.shift(); flow !== undefined; flow = waiting.shift()) {
         const played = await player.play(flow, null)
         if (played.kind !== 'not reached')
-          throw new Error(`${flow.name} fails without any kill: ${describe(played)}`)
+          throw new Error(`${flow.name} fails without any kill: ${describePlayed(played)}`)
         found.set(flow, casesOf(flow, played.counted, asked.kinds))
         const counts = effects.map((effect) => `${played.counted[effect].length} ${effect}`).join(', ')
         console.error(`${flow.name} without a kill: ${counts}`)
@@ -123,44 +134,30 @@ async function playCase(player: Player, { flow, kill }: Case): Promise<Result> {
   return { flow, kill, played, tookMs: Math.round(performance.now() - began) }
 }
 
+/** On a terminal one line that is written over; what failed stays. */
 function tell(result: Result, { done, total }: { done: number; total: number }): void {
-  const { played, tookMs } = result
-  const line = `${done}/${total} ${caseName(result)} ${describe(played)} (${(tookMs / 1000).toFixed(1)} s)`
-  console.error(line)
+  const seconds = (result.tookMs / 1000).toFixed(1)
+  const line = `${done}/${total} ${caseName(result)} ${describePlayed(result.played)} (${seconds} s)`
+  const { isTTY, columns } = process.stderr
+  if (isTTY) process.stderr.write('\r\x1b[K')
+  if (isTTY && result.played.kind !== 'failed') process.stderr.write(line.slice(0, columns - 1))
+  else console.error(line)
 }
-
-function describe(played: Result['played']): string {
-  switch (played.kind) {
-    case 'passed':
-      return `passed: killed at ${played.call}${played.kept ? '; the old release was kept' : ''}`
-    case 'not reached':
-      return 'not reached'
-    case 'failed':
-      return `FAILED: killed at ${played.call ?? 'nothing'}\n${played.error}\n${tail(played.log)}`
-    default:
-      return played satisfies never
-  }
-}
-
-function tail(log: string): string {
-  return log.trimEnd().split('\n').slice(-logLines).join('\n')
-}
-
-const logLines = 40
 
 function report(results: Result[], { json }: Asked): void {
-  const failed = results.filter(({ played }) => played.kind === 'failed')
-  if (json) {
-    const cases = results.map((result) => ({
-      case: caseName(result),
-      tookMs: result.tookMs,
-      ...result.played,
-    }))
-    console.log(JSON.stringify(cases, null, 2))
-    return
-  }
-  console.log(renderMatrix(results))
+  if (process.stderr.isTTY) process.stderr.write('\r\x1b[K')
+  console.log(json ? renderJson(results) : renderMatrix(results))
+  const failed = json ? [] : results.filter(({ played }) => played.kind === 'failed')
   for (const result of failed) {
-    console.log(`\n${caseName(result)}: again with npm run chaos -- --case ${caseName(result)}`)
+    console.log(`${caseName(result)} failed; alone: npm run chaos -- --case ${caseName(result)}`)
   }
+}
+
+function renderJson(results: Result[]): string {
+  const cases = results.map((result) => ({
+    case: caseName(result),
+    tookMs: result.tookMs,
+    ...result.played,
+  }))
+  return JSON.stringify(cases, null, 2)
 }

@@ -33,6 +33,8 @@ export type Scene = {
 /** How an app of a kind is written down, and how its takes look on a host. */
 export type Shape = {
   files: (app: string, take: number) => Record<string, string>
+  /** The same, but it ends as soon as it starts. */
+  crashing?: (app: string, take: number) => Record<string, string>
   standing: (scene: { app: string; take: number; releases: readonly string[] }) => Standing
   /** Releases that stay on the host. */
   keeps: number
@@ -48,21 +50,24 @@ const healthcheck = {
   start_period: '60s',
 }
 
-/** Two replicas and a volume, which outlives every release. */
-const aService: Shape = {
-  keeps: 1,
-  files: (app, take) => service(app, { ...serviceSettings, environment: { GREETING: textOf(take) } }),
-  standing: ({ app, take, releases }) => ({
-    kind: 'Service',
-    app,
-    releases,
-    text: textOf(take),
-    replicas: 2,
-    volumes: ['data'],
-  }),
-}
+/** Two replicas, replaced start-first. */
+const aService: Shape = serviceShape({ healthcheck, deploy: { ...deploy, replicas: 2 } }, { replicas: 2, volumes: [] })
 
-const serviceSettings = { healthcheck, volumes: ['data:/data'], deploy: { ...deploy, replicas: 2 } }
+/** One replica that writes to a volume, so it is stopped before its successor starts. The volume outlives releases. */
+const aDatabase: Shape = serviceShape(
+  { healthcheck, volumes: ['data:/data'], deploy },
+  { replicas: 1, volumes: ['data'] },
+)
+
+function serviceShape(settings: object, looks: { replicas: number; volumes: string[] }): Shape {
+  return {
+    keeps: 1,
+    files: (app, take) => service(app, { ...settings, environment: { GREETING: textOf(take) } }),
+    crashing: (app, take) =>
+      service(app, { ...settings, environment: { GREETING: textOf(take) }, image: 'towline-demo/crash:1' }),
+    standing: ({ app, take, releases }) => ({ kind: 'Service', app, releases, text: textOf(take), ...looks }),
+  }
+}
 
 /** Several files in folders, and two releases kept. */
 const aSite: Shape = {
@@ -101,6 +106,9 @@ export const flows: readonly Flow[] = [
   { name: 'service-fails', shape: aService, from: 'serving', act: pushCrash, ends: 'failed' },
   { name: 'service-healed', shape: aService, from: 'serving', act: removeContainer, ends: 'healed' },
   { name: 'service-rerun', shape: aService, from: 'serving', act: clickRerun, ends: 'active' },
+  { name: 'database-first', shape: aDatabase, from: 'nothing', act: pushTake, ends: 'active' },
+  { name: 'database-update', shape: aDatabase, from: 'serving', act: pushTake, ends: 'active' },
+  { name: 'database-fails', shape: aDatabase, from: 'serving', act: pushCrash, ends: 'failed' },
   { name: 'site-first', shape: aSite, from: 'nothing', act: pushTake, ends: 'active' },
   { name: 'site-update', shape: aSite, from: 'serving', act: pushTake, ends: 'active' },
   { name: 'site-healed', shape: aSite, from: 'serving', act: removeLink, ends: 'healed' },
@@ -112,12 +120,10 @@ export async function pushTake(scene: Scene): Promise<number> {
   return pushFiles(scene, scene.shape.files(scene.app, scene.lastTake))
 }
 
-/** A take whose containers exit at once. */
+/** A take that never gets ready. */
 async function pushCrash(scene: Scene): Promise<number> {
   scene.lastTake += 1
-  const environment = { GREETING: textOf(scene.lastTake) }
-  const image = 'towline-demo/crash:1'
-  return pushFiles(scene, service(scene.app, { ...serviceSettings, environment, image }))
+  return pushFiles(scene, scene.shape.crashing?.(scene.app, scene.lastTake) ?? {})
 }
 
 async function pushFiles(scene: Scene, write: Record<string, string>): Promise<number> {

@@ -50,6 +50,25 @@ function randomOf(seed: number): () => number {
   }
 }
 
+/** How a case went, in words; of one that failed also what was found, and the end of the log. */
+export function describePlayed(played: Played): string {
+  switch (played.kind) {
+    case 'passed':
+      return `passed: killed at ${played.call}${played.kept ? '; the old release was kept' : ''}`
+    case 'not reached':
+      return 'not reached'
+    case 'failed': {
+      const tail = played.log.trimEnd().split('\n').slice(-logLines)
+      return `FAILED: killed at ${played.call ?? 'nothing'}\n${played.error}\n${tail.join('\n')}`
+    }
+    default:
+      return played satisfies never
+  }
+}
+
+/** At the level of debugging, about what one deployment writes. */
+const logLines = 40
+
 /** One row a flow, one column a kind of kill: passed of all that were reached, and how many were not. */
 export function renderMatrix(results: readonly Result[]): string {
   const kinds = effects.flatMap((effect) => moments.map((moment) => `${effect} ${moment}`))

@@ -1,3 +1,5 @@
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type CountedWrites, countWrites } from '../support/counted-writes.ts'
 import { type FaultControl, type Moment, startFaultProxy, startGitHubProxy } from '../support/fault-proxy.ts'
@@ -37,7 +39,8 @@ export async function openStage(dockerSocket: string): Promise<Stage> {
     dockerSocket,
     ownProcess: true,
     serverYaml: serverYaml(docker.socketPath),
-    environment: writes.environment,
+    // Each case starts a server: what Node has compiled once need not be compiled again.
+    environment: { ...writes.environment, NODE_COMPILE_CACHE: join(tmpdir(), 'towline-chaos-compiled') },
     gitHubHost: async ({ url }) => {
       const proxy = await startGitHubProxy(url)
       opened.github = proxy
