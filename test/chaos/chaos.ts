@@ -90,13 +90,17 @@ async function run(asked: Asked, dockerSocket: string): Promise<Result[]> {
   try {
     const cases = asked.cases.length > 0 ? asked.cases : await choose(asked, players)
     const waiting = [...cases]
-    // Ctrl-C: the cases under way end, and what was found so far is told.
-    process.once('SIGINT', () => waiting.splice(0))
+    let interrupted = false
+    // Ctrl-C reaches the servers too, so the cases under way tell nothing; what was found so far is told.
+    process.once('SIGINT', () => {
+      interrupted = true
+    })
     const results: Result[] = []
     await Promise.all(
       players.map(async (player) => {
         for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
           const result = await playCase(player, next)
+          if (interrupted) return
           results.push(result)
           tell(result, { done: results.length, total: cases.length })
         }

@@ -51,7 +51,10 @@ const healthcheck = {
 }
 
 /** Two replicas, replaced start-first. */
-const aService: Shape = serviceShape({ healthcheck, deploy: { ...deploy, replicas: 2 } }, { replicas: 2, volumes: [] })
+const aService: Shape = serviceShape(
+  { healthcheck, deploy: { ...deploy, replicas: 2 } },
+  { replicas: 2, volumes: [] },
+)
 
 /** One replica that writes to a volume, so it is stopped before its successor starts. The volume outlives releases. */
 const aDatabase: Shape = serviceShape(
