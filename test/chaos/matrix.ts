@@ -54,7 +54,7 @@ function randomOf(seed: number): () => number {
 export function describePlayed(played: Played): string {
   switch (played.kind) {
     case 'passed':
-      return `passed: killed at ${played.call}${played.kept ? '; the old release was kept' : ''}`
+      return `passed: killed at ${played.call}${played.kept === null ? '' : `; the old release was kept: ${played.kept}`}`
     case 'not reached':
       return 'not reached'
     case 'failed': {
@@ -96,7 +96,7 @@ export function renderMatrix(results: readonly Result[]): string {
 function renderCell(results: readonly Result[]): string {
   if (results.length === 0) return ''
   const count = (kind: Played['kind']) => results.filter(({ played }) => played.kind === kind).length
-  const kept = results.filter(({ played }) => played.kind === 'passed' && played.kept).length
+  const kept = results.filter(({ played }) => played.kind === 'passed' && played.kept !== null).length
   const notes = [
     ...(kept > 0 ? [`${kept} kept the old`] : []),
     ...(count('not reached') > 0 ? [`${count('not reached')} not reached`] : []),

@@ -12,9 +12,9 @@ import {
 } from './invariants.ts'
 import { type Effect, type Kill, openStage, type Stage } from './stage.ts'
 
-/** How a flow went. `call` is what it was killed at; `kept` says that the old release serves, with a failure that says why. */
+/** How a flow went. `call` is what it was killed at; `kept` is the failure with which the old release was kept. */
 export type Played =
-  | { kind: 'passed'; call: string; kept: boolean }
+  | { kind: 'passed'; call: string; kept: string | null }
   | { kind: 'not reached'; counted: Counted }
   | { kind: 'failed'; call: string | null; error: string; log: string }
 
@@ -39,7 +39,10 @@ export function createPlayer(dockerSocket: string): Player {
       const over = scene
       scene = await setScene(stage, flow, scene)
       const played = await enact(stage, flow, { scene, kill })
-      if (over !== null && over !== scene) await clearAway(over)
+      if (over !== null && over !== scene) {
+        await clearAway(over)
+        await stage.quiet()
+      }
       return played
     } catch (error) {
       const call = kill && (stage?.counted()[kill.effect][kill.n - 1] ?? null)
@@ -134,8 +137,8 @@ function isToldOver({ town, commit, times }: Scene): boolean {
   return runs.length >= times && runs.every(({ status }) => status === 'completed')
 }
 
-/** True where the old release was kept. Takes over what serves now. */
-async function expectRightEnd(flow: Flow, scene: Scene, take: number): Promise<boolean> {
+/** The failure with which the old release was kept; null where all went as it should. Takes over what serves now. */
+async function expectRightEnd(flow: Flow, scene: Scene, take: number): Promise<string | null> {
   const { town, app, commit, shape } = scene
   const before = scene.serving
   const [ended] = town.github
@@ -151,7 +154,7 @@ async function expectRightEnd(flow: Flow, scene: Scene, take: number): Promise<b
     scene.serving = { take, releases }
   }
   await expectStanding(town, shape.standing({ app, ...scene.serving }))
-  return failed && flow.ends !== 'failed'
+  return failed && flow.ends !== 'failed' ? run.title : null
 }
 
 /**
