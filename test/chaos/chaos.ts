@@ -158,10 +158,11 @@ function report(results: Result[], { json }: Asked): void {
 }
 
 function renderJson(results: Result[]): string {
-  const cases = results.map((result) => ({
+  const cases = results.map(({ played, ...result }) => ({
     case: caseName(result),
     tookMs: result.tookMs,
-    ...result.played,
+    ...played,
+    ...(played.kind === 'passed' && { log: undefined }),
   }))
   return JSON.stringify(cases, null, 2)
 }

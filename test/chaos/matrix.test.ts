@@ -39,8 +39,8 @@ test('the same seed chooses the same cases, another seed others', () => {
 
 test('the table counts what passed of all, and shows what was not reached and what kept the old release', () => {
   const results: Result[] = [
-    { kind: 'passed' as const, call: '', kept: null },
-    { kind: 'passed' as const, call: '', kept: 'failed in building: why' },
+    { kind: 'passed' as const, call: '', kept: null, log: '' },
+    { kind: 'passed' as const, call: '', kept: 'failed in building: why', log: '' },
     { kind: 'not reached' as const, counted },
     { kind: 'failed' as const, call: null, error: '', log: '' },
   ].map((played, index) => ({

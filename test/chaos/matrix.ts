@@ -54,16 +54,20 @@ function randomOf(seed: number): () => number {
 export function describePlayed(played: Played): string {
   switch (played.kind) {
     case 'passed':
-      return `passed: killed at ${played.call}${played.kept === null ? '' : `; the old release was kept: ${played.kept}`}`
+      return played.kept === null
+        ? `passed: killed at ${played.call}`
+        : `passed: killed at ${played.call}; the old release was kept: ${played.kept}\n${endOf(played.log)}`
     case 'not reached':
       return 'not reached'
-    case 'failed': {
-      const tail = played.log.trimEnd().split('\n').slice(-logLines)
-      return `FAILED: killed at ${played.call ?? 'nothing'}\n${played.error}\n${tail.join('\n')}`
-    }
+    case 'failed':
+      return `FAILED: killed at ${played.call ?? 'nothing'}\n${played.error}\n${endOf(played.log)}`
     default:
       return played satisfies never
   }
+}
+
+function endOf(log: string): string {
+  return log.trimEnd().split('\n').slice(-logLines).join('\n')
 }
 
 /** At the level of debugging, about what one deployment writes. */

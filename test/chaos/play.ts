@@ -14,7 +14,7 @@ import { type Effect, type Kill, openStage, type Stage } from './stage.ts'
 
 /** How a flow went. `call` is what it was killed at; `kept` is the failure with which the old release was kept. */
 export type Played =
-  | { kind: 'passed'; call: string; kept: string | null }
+  | { kind: 'passed'; call: string; kept: string | null; log: string }
   | { kind: 'not reached'; counted: Counted }
   | { kind: 'failed'; call: string | null; error: string; log: string }
 
@@ -119,7 +119,7 @@ async function enact(
   const kept = await expectRightEnd(flow, scene, take)
   await expectCleanRecords(town)
   if (!killed || kill === null) return { kind: 'not reached', counted }
-  return { kind: 'passed', call: counted[kill.effect][kill.n - 1] ?? '', kept }
+  return { kind: 'passed', call: counted[kill.effect][kill.n - 1] ?? '', kept, log: town.log() }
 }
 
 /** True once Towline was killed, false once all is done and it was not. */
