@@ -21,7 +21,7 @@ export type Stage = AsyncDisposable & {
   count(kill: Kill | null): void
   /** What was done since `count`. */
   counted(): Record<Effect, readonly string[]>
-  /** True once Towline was killed. */
+  /** True once Towline was killed. @throws Error where it ended by itself. */
   wasKilled(): boolean
   /** Starts Towline after a kill, without any fault. */
   restart(): Promise<void>
@@ -52,14 +52,20 @@ export async function openStage(dockerSocket: string): Promise<Stage> {
   return {
     town,
     count(kill) {
-      const die = () => process.kill(town.pid(), 'SIGKILL')
+      const die = () => {
+        if (town.ended() === null) process.kill(town.pid(), 'SIGKILL')
+      }
       const at = (effect: Effect) => (kill?.effect === effect ? { ...kill, act: die } : undefined)
       docker.count(at('docker'))
       github.count(at('github'))
       writes.count(kill?.effect === 'store' ? kill : undefined)
     },
     counted: () => ({ docker: docker.calls(), github: github.calls(), store: writes.writes() }),
-    wasKilled: () => town.hasEnded(),
+    wasKilled() {
+      const ended = town.ended()
+      if (ended === null || ended === 'SIGKILL') return ended !== null
+      throw new Error(`Towline ended by itself with ${ended}`)
+    },
     async restart() {
       await town.killTowline()
       clear({ docker, github, writes })
@@ -74,7 +80,7 @@ export async function openStage(dockerSocket: string): Promise<Stage> {
         return null
       }).then(() => {}),
     async [Symbol.asyncDispose]() {
-      if (town.hasEnded()) await town.killTowline()
+      if (town.ended() !== null) await town.killTowline()
       clear({ docker, github, writes })
       await town[Symbol.asyncDispose]()
       await docker[Symbol.asyncDispose]()

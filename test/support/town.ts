@@ -30,8 +30,8 @@ export type Town = AsyncDisposable & {
   killTowline(): Promise<void>
   /** Id of the process Towline runs in. */
   pid(): number
-  /** True once a process of its own has ended, by itself or by a signal. */
-  hasEnded(): boolean
+  /** How the process ended that Towline ran in, by exit code or signal; null while it runs. */
+  ended(): number | NodeJS.Signals | null
   startTowline(): Promise<void>
   /** Looks at everything now and returns what was found. */
   sweep(): Promise<unknown>
@@ -112,8 +112,12 @@ export async function startTown(options: {
       await running?.kill()
       running = null
     },
-    pid: () => running?.pid ?? 0,
-    hasEnded: () => running?.hasEnded() ?? true,
+    pid() {
+      // No number stands for none: kill(2) takes 0 for the whole group of the caller.
+      if (running === null) throw new Error('Towline does not run')
+      return running.pid
+    },
+    ended: () => running?.ended() ?? null,
     owner() {
       owner ??= /"owner":"([^"]+)"/.exec(log.join(''))?.[1]
       if (owner === undefined) throw new Error('Towline has not said yet which installation it is')
@@ -195,14 +199,19 @@ export async function eventually<T>(
   throw new Error(`waited ${timeoutMs} ms in vain for ${what}`)
 }
 
-type Running = { pid: number; hasEnded(): boolean; stop(): Promise<void>; kill(): Promise<void> }
+type Running = {
+  pid: number
+  ended(): number | NodeJS.Signals | null
+  stop(): Promise<void>
+  kill(): Promise<void>
+}
 
 async function runHere(environment: Record<string, string>, log: string[]): Promise<Running> {
   const sink = { write: (line: string) => log.push(line) }
   const towline: Towline = await startTowline(readEnvironment(environment), pino({ level: 'debug' }, sink))
   return {
     pid: process.pid,
-    hasEnded: () => false,
+    ended: () => null,
     stop: () => towline.stop(),
     kill: async () => {
       throw new Error('only a Towline in a process of its own can be killed')
@@ -224,7 +233,7 @@ async function runProcess(environment: Record<string, string>, log: string[]): P
   })
   return {
     pid: child.pid ?? 0,
-    hasEnded: () => child.exitCode !== null || child.signalCode !== null,
+    ended: () => child.signalCode ?? child.exitCode,
     async stop() {
       const code = await end(child, 'SIGTERM')
       if (code !== 0) throw new Error(`Towline ended with ${code} after SIGTERM:\n${log.slice(-40).join('')}`)
