@@ -72,6 +72,9 @@ function readArguments(args: string[]): Asked | string {
   if (unknownKinds.length > 0) {
     return `There is no kind ${unknownKinds.join(', ')}. There are: ${effects.join(', ')}.`
   }
+  const numbers = [values.seed, values.sample ?? '1', values.workers]
+  if (!numbers.every((text) => /^[1-9]\d*$/.test(text)))
+    return '--seed, --sample and --workers take a whole number.'
   const cases = values.case.map((name) => parseCase(name, flows))
   if (cases.includes(null)) return 'A case is named like site-update:docker-after:17.'
   return {
@@ -138,13 +141,15 @@ async function playCase(player: Player, { flow, kill }: Case): Promise<Result> {
   return { flow, kill, played, tookMs: Math.round(performance.now() - began) }
 }
 
-/** On a terminal one line that is written over; what failed stays. */
+/** On a terminal one line that is written over; what did not go as it should stays. */
 function tell(result: Result, { done, total }: { done: number; total: number }): void {
   const seconds = (result.tookMs / 1000).toFixed(1)
   const line = `${done}/${total} ${caseName(result)} ${describePlayed(result.played)} (${seconds} s)`
   const { isTTY, columns } = process.stderr
   if (isTTY) process.stderr.write('\r\x1b[K')
-  if (isTTY && result.played.kind !== 'failed') process.stderr.write(line.slice(0, columns - 1))
+  const { played } = result
+  const isWell = played.kind === 'not reached' || (played.kind === 'passed' && played.kept === null)
+  if (isTTY && isWell) process.stderr.write(line.slice(0, columns - 1))
   else console.error(line)
 }
 

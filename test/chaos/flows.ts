@@ -19,7 +19,7 @@ export type Flow = {
 export type Scene = {
   town: Town
   app: string
-  shape: Shape
+  flow: Flow
   /** What stands before the act: a take, and the ids of the releases on the host, the one that serves first. */
   serving: { take: number; releases: readonly string[] }
   lastTake: number
@@ -120,13 +120,13 @@ export const flows: readonly Flow[] = [
 /** Pushes the next take, and with it takes apps that are over out of the repo. */
 export async function pushTake(scene: Scene): Promise<number> {
   scene.lastTake += 1
-  return pushFiles(scene, scene.shape.files(scene.app, scene.lastTake))
+  return pushFiles(scene, scene.flow.shape.files(scene.app, scene.lastTake))
 }
 
 /** A take that never gets ready. */
 async function pushCrash(scene: Scene): Promise<number> {
   scene.lastTake += 1
-  return pushFiles(scene, scene.shape.crashing?.(scene.app, scene.lastTake) ?? {})
+  return pushFiles(scene, scene.flow.shape.crashing?.(scene.app, scene.lastTake) ?? {})
 }
 
 async function pushFiles(scene: Scene, write: Record<string, string>): Promise<number> {

@@ -38,7 +38,7 @@ export function createPlayer(dockerSocket: string): Player {
       stage ??= await openStage(dockerSocket)
       const over = scene
       scene = await setScene(stage, flow, scene)
-      const played = await enact(stage, flow, { scene, kill })
+      const played = await enact(stage, scene, kill)
       if (over !== null && over !== scene) {
         await clearAway(over)
         await stage.quiet()
@@ -67,19 +67,20 @@ export function createPlayer(dockerSocket: string): Player {
 /** Records of apps that are over add up; a new town forgets them. */
 const casesPerStage = 60
 
-/** The scene a flow begins with: the one before goes on where it can, so that each case makes one deployment only. */
+/** The scene a flow begins with: its own one goes on where it can, so that each case makes one deployment only. */
 async function setScene(stage: Stage, flow: Flow, before: Scene | null): Promise<Scene> {
-  if (flow.from === 'serving' && before?.shape === flow.shape && before.serving.take > 0) return before
+  if (flow.from === 'serving' && before?.flow === flow) return before
   appCount += 1
   const scene: Scene = {
     town: stage.town,
     app: `app-${appCount}`,
-    shape: flow.shape,
+    flow,
     serving: { take: 0, releases: [] },
     lastTake: 0,
     commit: '',
     times: 0,
-    leftover: before === null ? [] : [...before.leftover, ...Object.keys(before.shape.files(before.app, 0))],
+    leftover:
+      before === null ? [] : [...before.leftover, ...Object.keys(before.flow.shape.files(before.app, 0))],
   }
   if (flow.from === 'nothing') return scene
   const take = await pushTake(scene)
@@ -92,17 +93,13 @@ async function setScene(stage: Stage, flow: Flow, before: Scene | null): Promise
 
 let appCount = 0
 
-async function enact(
-  stage: Stage,
-  flow: Flow,
-  { scene, kill }: { scene: Scene; kill: Kill | null },
-): Promise<Played> {
-  const { town } = stage
+async function enact(stage: Stage, scene: Scene, kill: Kill | null): Promise<Played> {
+  const { town, flow } = scene
   town.clearLog()
   const deliveredBefore = town.github.deliveries.length
   stage.count(kill)
   const take = await flow.act(scene)
-  const killed = await killedOrOver(stage, flow, scene)
+  const killed = await killedOrOver(stage, scene)
   const counted = stage.counted()
   if (killed) {
     await stage.restart()
@@ -116,14 +113,15 @@ async function enact(
   await stage.quiet()
   await expectNothingDue(town)
   await stage.quiet()
-  const kept = await expectRightEnd(flow, scene, take)
+  const kept = await expectRightEnd(scene, take)
   await expectCleanRecords(town)
   if (!killed || kill === null) return { kind: 'not reached', counted }
   return { kind: 'passed', call: counted[kill.effect][kill.n - 1] ?? '', kept, log: town.log() }
 }
 
 /** True once Towline was killed, false once all is done and it was not. */
-async function killedOrOver(stage: Stage, flow: Flow, scene: Scene): Promise<boolean> {
+async function killedOrOver(stage: Stage, scene: Scene): Promise<boolean> {
+  const { flow } = scene
   const healed = `"healed ${scene.town.repo}:${scene.app}@local"`
   const isOver = () => (flow.ends === 'healed' ? scene.town.log().includes(healed) : isToldOver(scene))
   await eventually(`the end of ${flow.name}`, async () => stage.wasKilled() || isOver() || null)
@@ -138,8 +136,9 @@ function isToldOver({ town, commit, times }: Scene): boolean {
 }
 
 /** The failure with which the old release was kept; null where all went as it should. Takes over what serves now. */
-async function expectRightEnd(flow: Flow, scene: Scene, take: number): Promise<string | null> {
-  const { town, app, commit, shape } = scene
+async function expectRightEnd(scene: Scene, take: number): Promise<string | null> {
+  const { town, app, commit, flow } = scene
+  const { shape } = flow
   const before = scene.serving
   const [ended] = town.github
     .checkRuns(town.repo, commit)
