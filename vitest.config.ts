@@ -15,7 +15,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: 'unit',
-          include: ['src/**/*.test.ts', 'schemas/**/*.test.ts', 'test/support/**/*.test.ts'],
+          include: ['src/**/*.test.ts', 'schemas/**/*.test.ts', 'test/{support,chaos}/**/*.test.ts'],
           exclude: ['src/**/*.docker.test.ts'],
         },
       },

@@ -1,8 +1,8 @@
 import type { ContainerInfo } from 'dockerode'
 import { afterAll, beforeAll, expect, inject, test } from 'vitest'
+import { expectNothingDue, expectStanding, releaseOf } from '../chaos/invariants.ts'
 import { expectCleanEnd } from '../support/clean-end.ts'
 import { type FaultProxy, type Moment, startFaultProxy } from '../support/fault-proxy.ts'
-import { runInSite } from '../support/host-shell.ts'
 import { eventually, serverYaml, startTown, type Town } from '../support/town.ts'
 
 let town: Town
@@ -205,14 +205,16 @@ async function expectRight({ commit, apps, number }: Round): Promise<void> {
   expectOneRunEach(commit)
   expect(runsOf(commit).map(({ name }) => name)).toEqual(apps.map((app) => `towline / ${app}@local`).sort())
   for (const run of runsOf(commit)) expect(run).toMatchObject({ status: 'completed', conclusion: 'success' })
-  await eventually('nothing to be left to do', async () => {
-    const { hosts } = (await town.sweep()) as { hosts: { due?: unknown[] }[] }
-    return hosts.every(({ due }) => due?.length === 0) ? true : null
-  })
+  await expectNothingDue(town)
   for (const app of apps) {
-    expect(await statesOf(app)).toEqual(isSite(app) ? ['running'] : ['running', 'running'])
-    expect(await town.fetchApp(app)).toContain(`round ${number}.`)
-    if (isSite(app)) await expectOneRelease(app)
+    const releases = runsOf(commit).flatMap((run) => (run.name.includes(` ${app}@`) ? releaseOf(run) : []))
+    const text = textOf(number)
+    await expectStanding(
+      town,
+      isSite(app)
+        ? { kind: 'Site', app, releases, text, files: { 'index.html': text } }
+        : { kind: 'Service', app, releases, text, replicas: 2, volumes: [] },
+    )
   }
 }
 
@@ -220,21 +222,6 @@ function expectOneRunEach(commit: string): void {
   const runs = town.github.checkRuns(town.repo, commit)
   expect(new Set(runs.map(({ name }) => name)).size).toBe(runs.length)
   expect(new Set(runs.map(({ externalId }) => externalId)).size).toBe(runs.length)
-}
-
-/** The one release the Site keeps, whole, and both links to it. */
-async function expectOneRelease(app: string): Promise<void> {
-  const [releases, manifests, current, webroot] = (
-    await runInSite(
-      town,
-      app,
-      'echo $(ls -A releases); echo $(ls -A manifests); readlink current; readlink webroot',
-    )
-  ).split('\n')
-  expect(releases).toMatch(/^[0-9a-f]{12}$/)
-  expect(manifests).toBe(`${releases}.json`)
-  expect(current).toBe(`releases/${releases}`)
-  expect(webroot).toBe('current')
 }
 
 /** Check runs of single targets on a commit, by name. */
@@ -267,8 +254,13 @@ ports: ["80"]
 rollout: { keepReleases: 1 }
 deploy: { update_config: { monitor: ${monitor} } }
 `,
-    [`sites/${app}/index.html`]: `<p>round ${number}.</p>\n`,
+    [`sites/${app}/index.html`]: textOf(number),
   }
+}
+
+/** What every app of a round answers with. */
+function textOf(number: number): string {
+  return `round ${number}.`
 }
 
 function service(app: string, { number, monitor }: { number: number; monitor: string }): string {
@@ -277,7 +269,7 @@ kind: Service
 name: ${app}
 image: towline-demo/hello:1
 ports: ["8080"]
-environment: { GREETING: "round ${number}." }
+environment: { GREETING: "${textOf(number)}" }
 stop_grace_period: 1s
 healthcheck: { test: [CMD, wget, -q, --spider, "http://127.0.0.1:8080/"], interval: 20s, start_period: 60s }
 deploy: { replicas: 2, update_config: { monitor: ${monitor} } }

@@ -30,6 +30,8 @@ export type Town = AsyncDisposable & {
   killTowline(): Promise<void>
   /** Id of the process Towline runs in. */
   pid(): number
+  /** How the process ended that Towline ran in, by exit code or signal; null while it runs. */
+  ended(): number | NodeJS.Signals | null
   startTowline(): Promise<void>
   /** Looks at everything now and returns what was found. */
   sweep(): Promise<unknown>
@@ -43,6 +45,8 @@ export type Town = AsyncDisposable & {
   fetchApp(app: string): Promise<string>
   /** What Towline wrote to its log. */
   log(): string
+  /** Forgets the log until now. */
+  clearLog(): void
 }
 
 const repo = 'acme/config'
@@ -55,6 +59,8 @@ export async function startTown(options: {
   files?: Record<string, string>
   /** Variables besides those every town sets. */
   environment?: Record<string, string>
+  /** Where Towline finds GitHub, as `GHE_HOST`; default: where it is. */
+  gitHubHost?: (github: GitHubStandIn) => Promise<string>
 }): Promise<Town> {
   const folder = await mkdtemp(join(tmpdir(), 'towline-town-'))
   const port = await freePort()
@@ -71,7 +77,7 @@ export async function startTown(options: {
     APP_ID: String(github.app.id),
     PRIVATE_KEY_PATH: join(folder, 'key.pem'),
     WEBHOOK_SECRET: webhookSecret,
-    GHE_HOST: github.host,
+    GHE_HOST: (await options.gitHubHost?.(github)) ?? github.host,
     GHE_PROTOCOL: 'http',
     HOST: '127.0.0.1',
     PORT: String(port),
@@ -81,6 +87,7 @@ export async function startTown(options: {
   }
   const log: string[] = []
   let running: Running | null = null
+  let owner: string | undefined
 
   const town: Town = {
     github,
@@ -105,9 +112,14 @@ export async function startTown(options: {
       await running?.kill()
       running = null
     },
-    pid: () => running?.pid ?? 0,
+    pid() {
+      // No number stands for none: kill(2) takes 0 for the whole group of the caller.
+      if (running === null) throw new Error('Towline does not run')
+      return running.pid
+    },
+    ended: () => running?.ended() ?? null,
     owner() {
-      const owner = /"owner":"([^"]+)"/.exec(log.join(''))?.[1]
+      owner ??= /"owner":"([^"]+)"/.exec(log.join(''))?.[1]
       if (owner === undefined) throw new Error('Towline has not said yet which installation it is')
       return owner
     },
@@ -138,6 +150,10 @@ export async function startTown(options: {
       return answer.text()
     },
     log: () => log.join(''),
+    clearLog() {
+      town.owner()
+      log.length = 0
+    },
     async [Symbol.asyncDispose]() {
       await running?.stop()
       await removeOwned(docker, town.owner())
@@ -183,13 +199,19 @@ export async function eventually<T>(
   throw new Error(`waited ${timeoutMs} ms in vain for ${what}`)
 }
 
-type Running = { pid: number; stop(): Promise<void>; kill(): Promise<void> }
+type Running = {
+  pid: number
+  ended(): number | NodeJS.Signals | null
+  stop(): Promise<void>
+  kill(): Promise<void>
+}
 
 async function runHere(environment: Record<string, string>, log: string[]): Promise<Running> {
   const sink = { write: (line: string) => log.push(line) }
   const towline: Towline = await startTowline(readEnvironment(environment), pino({ level: 'debug' }, sink))
   return {
     pid: process.pid,
+    ended: () => null,
     stop: () => towline.stop(),
     kill: async () => {
       throw new Error('only a Towline in a process of its own can be killed')
@@ -211,6 +233,7 @@ async function runProcess(environment: Record<string, string>, log: string[]): P
   })
   return {
     pid: child.pid ?? 0,
+    ended: () => child.signalCode ?? child.exitCode,
     async stop() {
       const code = await end(child, 'SIGTERM')
       if (code !== 0) throw new Error(`Towline ended with ${code} after SIGTERM:\n${log.slice(-40).join('')}`)
