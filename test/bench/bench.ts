@@ -8,6 +8,7 @@ import { cpus, loadavg, totalmem } from 'node:os'
 import { testEngine } from '../support/docker-daemon.ts'
 import { buildTestImages } from '../support/images.ts'
 import { benchIdle } from './idle.ts'
+import { benchLoad } from './load.ts'
 import { type Figure, renderTable, summarize } from './measure.ts'
 import { benchPlan } from './plan.ts'
 import { benchHeal, benchPush } from './push-and-heal.ts'
@@ -23,6 +24,7 @@ const benches: Record<string, Bench> = {
   plan: benchPlan,
   store: benchStore,
   idle: benchIdle,
+  load: benchLoad,
 }
 
 await main(process.argv.slice(2))
