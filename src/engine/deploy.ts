@@ -6,6 +6,7 @@ import { planRelease, planRemoval } from '../rollout/plan.ts'
 import type { FileSource, Release } from '../rollout/release.ts'
 import type { Step } from '../rollout/step.ts'
 import { renderRelease } from '../spec/release.ts'
+import { startDeadline } from '../time/deadline.ts'
 import { type Journal, openJournal } from './journal.ts'
 import type { Log } from './ports.ts'
 import type { TargetRecord } from './records.ts'
@@ -22,8 +23,8 @@ export async function runDeployment(
   deployment: Deployment,
 ): Promise<void> {
   const journal = openJournal(parts, work, deployment.id)
-  const deadline = AbortSignal.timeout(Math.max(1, remainingMs(deployment)))
-  const signal = AbortSignal.any([work.signal, deadline])
+  using deadline = startDeadline({ signal: work.signal, ms: Math.max(1, remainingMs(deployment)) })
+  const { signal } = deadline
   const bounded = { ...work, signal }
   try {
     if (deployment.phase !== 'queued')
@@ -33,7 +34,7 @@ export async function runDeployment(
   } catch (error) {
     if (work.signal.aborted) throw work.signal.reason
     if (faultOf(error) === 'stale') throw error
-    const failure = deadline.aborted ? pastDeadline(deployment) : error
+    const failure = deadline.passed ? pastDeadline(deployment) : error
     await failDeployment(parts, work, { journal, error: failure })
     return
   }

@@ -2,6 +2,7 @@ import { schedule } from 'node-cron'
 import { explain, faultOf, TowlineError } from '../rollout/error.ts'
 import { formatTarget } from '../rollout/target.ts'
 import type { SiteServer } from '../spec/release.ts'
+import { startDeadline } from '../time/deadline.ts'
 import { type ConfigParts, passRepo } from './config-pass.ts'
 import { watchHosts } from './host-watch.ts'
 import { createIntake, type Intake } from './intake.ts'
@@ -127,7 +128,8 @@ export function createEngine(parts: EngineParts): Engine {
   }
 
   async function lookAtRepo(repo: string, force: boolean): Promise<void> {
-    const signal = AbortSignal.any([shutdown.signal, AbortSignal.timeout(repoPassTimeoutMs)])
+    using deadline = startDeadline({ signal: shutdown.signal, ms: repoPassTimeoutMs })
+    const { signal } = deadline
     if (!access.has(repo)) await refreshAccess(signal)
     const found = access.get(repo)
     if (!found) return log.info({ repo }, 'not a repo Towline works on; its webhook is ignored')
@@ -157,14 +159,15 @@ export function createEngine(parts: EngineParts): Engine {
   async function sweepOne(name: string, deep = false): Promise<HostSweep | null> {
     const host = hosts.get(name)
     if (!host || shutdown.signal.aborted) return null
-    const signal = AbortSignal.any([shutdown.signal, AbortSignal.timeout(hostSweepTimeoutMs)])
-    const found = await sweepHost(targetParts, host, { deep, signal })
+    using deadline = startDeadline({ signal: shutdown.signal, ms: hostSweepTimeoutMs })
+    const found = await sweepHost(targetParts, host, { deep, signal: deadline.signal })
     if ('due' in found) for (const { target } of found.due) queue.add(target)
     return found
   }
 
   async function sweepRepos(): Promise<SweepReport['repos']> {
-    const signal = AbortSignal.any([shutdown.signal, AbortSignal.timeout(repoPassTimeoutMs)])
+    using deadline = startDeadline({ signal: shutdown.signal, ms: repoPassTimeoutMs })
+    const { signal } = deadline
     await refreshAccess(signal).catch((error: unknown) => {
       log.warn(explain(error), 'GitHub did not say which repos there are; going on with those known')
     })
