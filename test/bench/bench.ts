@@ -53,8 +53,12 @@ async function main(args: string[]): Promise<void> {
   if (values.help) return console.log(help)
   const unknown = asked.filter((name) => !Object.hasOwn(benches, name))
   const pushCount = Number(values.pushes)
-  if (unknown.length > 0 || !(Number.isInteger(pushCount) && pushCount > 0)) {
-    console.error(unknown.length > 0 ? `There is no bench ${unknown.join(', ')}.` : '--pushes wants a number')
+  if (unknown.length > 0 || !(Number.isInteger(pushCount) && pushCount >= 10)) {
+    console.error(
+      unknown.length > 0
+        ? `There is no bench ${unknown.join(', ')}.`
+        : '--pushes wants a number, at least 10.',
+    )
     console.error(help)
     process.exitCode = 1
     return

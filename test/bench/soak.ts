@@ -166,6 +166,15 @@ function figuresOf(samples: Sample[], pushCount: number): Figure[] {
       ...figure('heap', 'MiB', ({ heapMib }) => heapMib),
       method: 'what is left on the heap after its garbage was collected through the inspector',
     },
+    {
+      name: `soak, ${pushCount} pushes: heap growth a push`,
+      unit: 'KiB',
+      goal: null,
+      measured: [heapGrowthKib(samples)],
+      floor: null,
+      method:
+        'from the first sample to the last; a ratio alone hides a slow leak behind what is there anyway',
+    },
     { ...figure('sockets', 'count', ({ sockets }) => sockets), method: 'sockets among /proc/<pid>/fd' },
     {
       ...figure('other open files', 'count', ({ pipes, files, others }) => pipes + files + others),
@@ -192,6 +201,12 @@ function figuresOf(samples: Sample[], pushCount: number): Figure[] {
         'files of webhook deliveries; they are kept for three days and at most 20,000, so they grow here',
     },
   ]
+}
+
+function heapGrowthKib(samples: Sample[]): number {
+  const [first, last] = [samples[0], samples.at(-1)]
+  if (!first || !last) throw new Error('there is no sample')
+  return ((last.heapMib - first.heapMib) * 1024) / (last.pushes - first.pushes)
 }
 
 /** 20 deployments are kept of a target, and 20 revisions of a repo. */
