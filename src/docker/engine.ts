@@ -1,5 +1,6 @@
 import Docker from 'dockerode'
 import { TowlineError } from '../rollout/error.ts'
+import { startDeadline } from '../time/deadline.ts'
 
 /** Where a Docker Engine listens. */
 export type Endpoint =
@@ -51,14 +52,13 @@ export function connectEngine(endpoint: Endpoint, options: { name: string }): En
     act: (docker: Docker, signal: AbortSignal) => Promise<T>,
     { signal, timeoutMs = defaultTimeoutMs }: CallOptions,
   ): Promise<T> {
-    const deadline = AbortSignal.timeout(timeoutMs)
-    const both = AbortSignal.any([signal, deadline])
+    using deadline = startDeadline({ signal, ms: timeoutMs })
     try {
-      const client = await settleBy(both, docker())
-      return await settleBy(both, act(client, both))
+      const client = await settleBy(deadline.signal, docker())
+      return await settleBy(deadline.signal, act(client, deadline.signal))
     } catch (error) {
       if (signal.aborted) throw abortError(signal, `${what} on ${name} was stopped`)
-      if (deadline.aborted) {
+      if (deadline.passed) {
         negotiated = null
         throw new TowlineError(`${what} on ${name}: no answer within ${timeoutMs / 1000} s`, {
           fault: 'temporary',

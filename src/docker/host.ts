@@ -1,4 +1,5 @@
 import type { DockerHost } from '../engine/ports.ts'
+import { startDeadline } from '../time/deadline.ts'
 import { applyStep } from './apply.ts'
 import { inspectedHealthcheck, missingProbe, toProbe } from './containers.ts'
 import { connectEngine, type Endpoint, type Engine, statusOf, unlessStatus } from './engine.ts'
@@ -67,18 +68,18 @@ async function checkHealth(engine: Engine, container: string, signal: AbortSigna
   if (found.State.Status !== 'running') return false
   const [kind, ...rest] = healthcheck.test
   const argv = kind === 'CMD-SHELL' ? ['/bin/sh', '-c', ...rest] : rest
-  const deadline = AbortSignal.timeout(healthcheck.timeoutMs || defaultHealthTimeoutMs)
+  using deadline = startDeadline({ signal, ms: healthcheck.timeoutMs || defaultHealthTimeoutMs })
   try {
     const result = await execInContainer(
       engine,
       { container, argv },
-      { signal: AbortSignal.any([signal, deadline]), maxBytes: healthOutputBytes },
+      { signal: deadline.signal, maxBytes: healthOutputBytes },
     )
     return result.exitCode === 0
   } catch (error) {
     // The container stopped meanwhile, or has no such program.
     const refused = [400, 404, 409].includes(statusOf(causeOf(error)) ?? 0)
-    if (!signal.aborted && (deadline.aborted || refused)) return false
+    if (!signal.aborted && (deadline.passed || refused)) return false
     throw error
   }
 }

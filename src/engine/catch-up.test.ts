@@ -5,6 +5,7 @@ import { recordLog } from './log.fixture.ts'
 import { memoryStore } from './memory-store.fixture.ts'
 import type { GitHub, MissedDelivery, Store } from './ports.ts'
 import type { Delivery } from './records.ts'
+import { createStatistics } from './statistics.ts'
 
 const startMs = Date.parse('2026-11-21T10:00:00Z')
 const hourMs = 60 * 60_000
@@ -52,7 +53,14 @@ function scene({ store = memoryStore() }: { store?: Store } = {}) {
     if (outcome === 'stored') taken.push(guid)
     return outcome
   }
-  const catchUp = createCatchUp({ github, store, accept, signal: stopping.signal, log })
+  const catchUp = createCatchUp({
+    github,
+    store,
+    accept,
+    signal: stopping.signal,
+    statistics: createStatistics(),
+    log,
+  })
   return {
     ...{ catchUp, record, asked, taken, log, stopping, accept },
     look: (force = false) => catchUp.look({ force }),

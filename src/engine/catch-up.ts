@@ -1,7 +1,9 @@
 import { explain, faultOf, TowlineError } from '../rollout/error.ts'
+import { startDeadline } from '../time/deadline.ts'
 import type { Intake } from './intake.ts'
 import type { GitHub, Log, MissedDelivery, Store } from './ports.ts'
 import { singleFlight } from './single-flight.ts'
+import type { Statistics } from './statistics.ts'
 
 /** The last look for missed deliveries. `error` is why it was not whole, or null. */
 export type CatchUpStatus = { at: string; recoveredCount: number; error: string | null }
@@ -29,6 +31,7 @@ export function createCatchUp(parts: {
   accept: Intake['accept']
   /** Ends all looks. */
   signal: AbortSignal
+  statistics: Pick<Statistics, 'count'>
   log: Log
 }): CatchUp {
   const { github, store, log } = parts
@@ -65,11 +68,13 @@ export function createCatchUp(parts: {
     const { length: recoveredCount } = events
     last = { at: new Date().toISOString(), recoveredCount, error }
     const deliveries = recoveredCount === 1 ? 'delivery' : 'deliveries'
+    parts.statistics.count('deliveriesRecovered', recoveredCount)
     if (recoveredCount > 0) log.info({ events: count(events) }, `recovered ${recoveredCount} ${deliveries}`)
   }
 
   async function recover(startedAtMs: number, onRecovered: (event: string) => void): Promise<void> {
-    const signal = AbortSignal.any([parts.signal, AbortSignal.timeout(lookTimeoutMs)])
+    using deadline = startDeadline({ signal: parts.signal, ms: lookTimeoutMs })
+    const { signal } = deadline
     const sinceMs = Math.max(startedAtMs - keptMs, wholeUntilMs - overlapMs)
     const { missed, whole } = await github.missedDeliveries({ sinceMs, signal })
     if (!whole)

@@ -8,6 +8,7 @@ import type { Step } from '../rollout/step.ts'
 import { StuckError } from '../rollout/stuck.ts'
 import { freshVolumes, unprovenVolumes } from '../rollout/volumes.ts'
 import { renderRelease } from '../spec/release.ts'
+import { startDeadline } from '../time/deadline.ts'
 import { isCancelled } from './cancellation.ts'
 import { type Journal, openJournal } from './journal.ts'
 import type { TargetRecord } from './records.ts'
@@ -33,8 +34,11 @@ export async function runDeployment(
     await journal.write({ type: 'resumed', message: `resumed after restart in ${deployment.phase}` })
     parts.statistics.count('deploymentsResumed')
   }
-  const deadline = AbortSignal.timeout(Math.max(1, remainingMs(journal.deployment())))
-  const signal = AbortSignal.any([work.signal, deadline])
+  using deadline = startDeadline({
+    signal: work.signal,
+    ms: Math.max(1, remainingMs(journal.deployment())),
+  })
+  const { signal } = deadline
   const bounded = { ...work, signal }
   try {
     work.signal.throwIfAborted()
@@ -45,7 +49,7 @@ export async function runDeployment(
     if (isCancelled(work.signal, deployment.id)) return cancelDeployment(parts, work, journal)
     if (work.signal.aborted) throw work.signal.reason
     if (faultOf(error) === 'stale') throw error
-    const failure = deadline.aborted ? new StuckError('deadline', deployment, lifetimeMs(deployment)) : error
+    const failure = deadline.passed ? new StuckError('deadline', deployment, lifetimeMs(deployment)) : error
     await failDeployment(parts, work, { journal, error: failure })
     return
   }

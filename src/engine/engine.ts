@@ -3,6 +3,7 @@ import type { StuckReason } from '../rollout/deployment.ts'
 import { explain, faultOf, TowlineError } from '../rollout/error.ts'
 import { formatTarget } from '../rollout/target.ts'
 import type { SiteServer } from '../spec/release.ts'
+import { startDeadline } from '../time/deadline.ts'
 import { type CatchUpStatus, createCatchUp } from './catch-up.ts'
 import { type Commands, createCommands } from './commands.ts'
 import { type ConfigParts, passRepo } from './config-pass.ts'
@@ -159,7 +160,7 @@ export function createEngine(parts: EngineParts): Engine {
     onStuck,
   })
   const intake = createIntake({ store, log, handle })
-  const catchUp = createCatchUp({ ...parts, accept: intake.accept, signal: shutdown.signal })
+  const catchUp = createCatchUp({ ...parts, accept: intake.accept, signal: shutdown.signal, statistics })
 
   async function runTarget(key: string) {
     const wait = new AbortController()
@@ -240,7 +241,8 @@ export function createEngine(parts: EngineParts): Engine {
   }
 
   async function lookAtRepo(repo: string, force: boolean): Promise<void> {
-    const signal = AbortSignal.any([shutdown.signal, AbortSignal.timeout(repoPassTimeoutMs)])
+    using deadline = startDeadline({ signal: shutdown.signal, ms: repoPassTimeoutMs })
+    const { signal } = deadline
     if (!access.has(repo)) await refreshAccess(signal)
     const found = access.get(repo)
     if (!found) return log.info({ repo }, 'not a repo Towline works on; its webhook is ignored')
@@ -274,7 +276,8 @@ export function createEngine(parts: EngineParts): Engine {
 
   /** What a sweep would do, and nothing done. */
   async function dryRun(): Promise<SweepReport> {
-    const signal = AbortSignal.any([shutdown.signal, AbortSignal.timeout(hostSweepTimeoutMs)])
+    using deadline = startDeadline({ signal: shutdown.signal, ms: hostSweepTimeoutMs })
+    const { signal } = deadline
     const swept = await Promise.all(
       [...hosts.values()].map((host) => sweepHost(targetParts, host, { deep: true, signal })),
     )
@@ -284,7 +287,8 @@ export function createEngine(parts: EngineParts): Engine {
 
   /** A host that does not answer is no reason to leave the others untidied. */
   async function searchOrphans(options: { dryRun: boolean }): Promise<OrphanStatus[]> {
-    const signal = AbortSignal.any([shutdown.signal, AbortSignal.timeout(hostSweepTimeoutMs)])
+    using deadline = startDeadline({ signal: shutdown.signal, ms: hostSweepTimeoutMs })
+    const { signal } = deadline
     const found = await Promise.all(
       [...hosts.values()]
         .filter(({ name }) => hostStatus.unknownSince(name) === null)
@@ -302,7 +306,8 @@ export function createEngine(parts: EngineParts): Engine {
   async function sweepOne(name: string, deep = false): Promise<HostSweep | null> {
     const host = hosts.get(name)
     if (!host || shutdown.signal.aborted) return null
-    const signal = AbortSignal.any([shutdown.signal, AbortSignal.timeout(hostSweepTimeoutMs)])
+    using deadline = startDeadline({ signal: shutdown.signal, ms: hostSweepTimeoutMs })
+    const { signal } = deadline
     const found = await sweepHost(targetParts, host, { deep, signal })
     if ('error' in found) {
       if (!shutdown.signal.aborted)
@@ -316,7 +321,8 @@ export function createEngine(parts: EngineParts): Engine {
 
   /** The heads first: a Re-run that is found then is answered by what the repos want now. Nobody waits for the search. */
   async function sweepRepos(deep: boolean): Promise<SweepReport['repos']> {
-    const signal = AbortSignal.any([shutdown.signal, AbortSignal.timeout(repoPassTimeoutMs)])
+    using deadline = startDeadline({ signal: shutdown.signal, ms: repoPassTimeoutMs })
+    const { signal } = deadline
     const listed = await refreshAccess(signal).then(
       () => true,
       (error: unknown) => {
@@ -394,7 +400,8 @@ export function createEngine(parts: EngineParts): Engine {
     catchUp: catchUp.status,
     /** In this order: what was left unfinished, then what GitHub has to hear, then everything else. */
     async start() {
-      const signal = AbortSignal.any([shutdown.signal, AbortSignal.timeout(hostSweepTimeoutMs)])
+      using deadline = startDeadline({ signal: shutdown.signal, ms: hostSweepTimeoutMs })
+      const { signal } = deadline
       await recover({ store, hosts, hostStatus, onChange: targetParts.onChange, log }, { signal })
       recovered = true
       for (const record of await store.listTargets()) {

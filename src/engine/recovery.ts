@@ -1,6 +1,7 @@
 import type { Deployment } from '../rollout/deployment.ts'
 import { isOpen } from '../rollout/deployment.ts'
 import { explain } from '../rollout/error.ts'
+import { startDeadline } from '../time/deadline.ts'
 import type { HostStatus } from './host-status.ts'
 import { changeDeployment } from './journal.ts'
 import type { DockerHost, Log, Store } from './ports.ts'
@@ -45,9 +46,8 @@ export async function recover(parts: Parts, { signal }: { signal: AbortSignal })
 /** A store that was restored from a backup knows less than the hosts show. */
 async function highestEpoch({ hostStatus }: Parts, host: DockerHost, signal: AbortSignal): Promise<number> {
   try {
-    const { containers } = await host.observe({
-      signal: AbortSignal.any([signal, AbortSignal.timeout(lookTimeoutMs)]),
-    })
+    using deadline = startDeadline({ signal, ms: lookTimeoutMs })
+    const { containers } = await host.observe({ signal: deadline.signal })
     hostStatus.answered(host.name)
     const epochs = containers.map(({ labels }) => Number(labels['towline.epoch'] ?? 0))
     return Math.max(0, ...epochs.filter(Number.isSafeInteger))

@@ -91,11 +91,12 @@ export function createApp(options: {
 /** What Probot gives an Octokit at its birth, as far as it is changed here. */
 type GivenOptions = { auth: { request: { defaults(options: { baseUrl: string }): unknown } } }
 
-/** Every request ends, also those for a token: Octokit makes them itself and passes no signal on. */
+/**
+ * Every request ends. `callGitHub` gives its own a deadline; those for a token Octokit makes itself, and passes no
+ * signal on.
+ */
 function fetchInTime(input: string, init: RequestInit = {}): Promise<Response> {
-  const deadline = AbortSignal.timeout(requestTimeoutMs)
-  const signal = init.signal ? AbortSignal.any([init.signal, deadline]) : deadline
-  return fetch(input, { ...init, signal })
+  return fetch(input, { ...init, signal: init.signal ?? AbortSignal.timeout(requestTimeoutMs) })
 }
 
 function refuse(status: 400 | 401, message: string): WebhookAnswer {

@@ -1,4 +1,5 @@
 import { TowlineError } from '../rollout/error.ts'
+import { startDeadline } from '../time/deadline.ts'
 
 /** Longest time one request to GitHub may take. GitHub itself gives up on a request after 10 s. */
 export const requestTimeoutMs = 30_000
@@ -9,8 +10,9 @@ export async function callGitHub<T>(
   signal: AbortSignal,
   call: (request: { signal: AbortSignal }) => Promise<T>,
 ): Promise<T> {
+  using deadline = startDeadline({ signal, ms: requestTimeoutMs })
   try {
-    return await call({ signal: AbortSignal.any([signal, AbortSignal.timeout(requestTimeoutMs)]) })
+    return await call({ signal: deadline.signal })
   } catch (error) {
     if (signal.aborted) throw signal.reason
     throw translate(what, error)

@@ -1,6 +1,7 @@
 import fs from 'node:fs'
 import git, { type HttpClient } from 'isomorphic-git'
 import { type Fault, TowlineError } from '../rollout/error.ts'
+import { type Deadline, startDeadline } from '../time/deadline.ts'
 import { cancelledError, storageError, systemCode } from './failure.ts'
 import { gitHttp, type TransferFailure } from './git-http.ts'
 
@@ -87,8 +88,8 @@ async function call<T>(
   callerSignal: AbortSignal,
   work: (http: HttpClient) => Promise<T>,
 ): Promise<T> {
-  const deadline = AbortSignal.timeout(options.timeoutMs)
-  const signal = AbortSignal.any([callerSignal, deadline])
+  using deadline = startDeadline({ signal: callerSignal, ms: options.timeoutMs })
+  const { signal } = deadline
   const situation = { repo: options.repo, timeoutMs: options.timeoutMs, callerSignal, deadline }
   try {
     signal.throwIfAborted()
@@ -113,7 +114,7 @@ async function settle<T>(work: Promise<T>): Promise<{ value: T } | { error: unkn
   }
 }
 
-type Situation = { repo: string; timeoutMs: number; callerSignal: AbortSignal; deadline: AbortSignal }
+type Situation = { repo: string; timeoutMs: number; callerSignal: AbortSignal; deadline: Deadline }
 
 function transferError(failure: TransferFailure, { repo }: Situation): unknown {
   switch (failure.kind) {
@@ -143,7 +144,7 @@ function transferError(failure: TransferFailure, { repo }: Situation): unknown {
 function translate(error: unknown, { repo, timeoutMs, callerSignal, deadline }: Situation): TowlineError {
   if (callerSignal.aborted) return cancelledError(repo, callerSignal)
   if (error instanceof TowlineError) return error
-  if (deadline.aborted) {
+  if (deadline.passed) {
     return new TowlineError(
       `The git server did not finish its answer for ${repo} within ${timeoutMs / 1000} s`,
       {

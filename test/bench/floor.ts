@@ -7,23 +7,41 @@ import { timed } from './measure.ts'
  * the very one Towline made, read back from the Engine, but without Towline's labels.
  */
 export async function rawDeployment(docker: Docker, model: Docker.ContainerInspectInfo): Promise<number> {
+  return rawDeployments(docker, [model], { atOnce: 1 })
+}
+
+/** The least many deployments can take, `atOnce` of them at a time: until the last of their containers is proven. */
+export async function rawDeployments(
+  docker: Docker,
+  models: readonly Docker.ContainerInspectInfo[],
+  { atOnce }: { atOnce: number },
+): Promise<number> {
+  const waiting = [...models]
+  const made: Docker.Container[] = []
+  const work = async () => {
+    for (let model = waiting.shift(); model; model = waiting.shift()) {
+      const container = await create(docker, model)
+      made.push(container)
+      await container.start()
+      await passes(container, model.Config.Healthcheck?.Test?.slice(1) ?? [])
+    }
+  }
+  const tookMs = await timed(() => Promise.all(Array.from({ length: atOnce }, work)))
+  await Promise.all(made.map((container) => container.remove({ force: true, v: true })))
+  return tookMs
+}
+
+async function create(docker: Docker, model: Docker.ContainerInspectInfo): Promise<Docker.Container> {
   const { Image, Cmd, Entrypoint, Env, ExposedPorts, Healthcheck, StopTimeout } =
     model.Config as Docker.ContainerInspectInfo['Config'] & {
       StopTimeout?: number
     }
   const network = model.HostConfig.NetworkMode ?? 'bridge'
-  let container: Docker.Container | undefined
-  const tookMs = await timed(async () => {
-    container = await docker.createContainer({
-      ...{ Image, Cmd, Entrypoint, Env, ExposedPorts, Healthcheck, StopTimeout },
-      HostConfig: model.HostConfig,
-      NetworkingConfig: { EndpointsConfig: { [network]: {} } },
-    })
-    await container.start()
-    await passes(container, Healthcheck?.Test?.slice(1) ?? [])
+  return docker.createContainer({
+    ...{ Image, Cmd, Entrypoint, Env, ExposedPorts, Healthcheck, StopTimeout },
+    HostConfig: model.HostConfig,
+    NetworkingConfig: { EndpointsConfig: { [network]: {} } },
   })
-  await container?.remove({ force: true, v: true })
-  return tookMs
 }
 
 async function passes(container: Docker.Container, argv: string[]): Promise<void> {

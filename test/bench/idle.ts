@@ -1,9 +1,9 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { startTown } from '../support/town.ts'
 import type { Figure } from './measure.ts'
+import { readMemoryMib } from './process.ts'
 
 /** Memory of an idle server, and how long it takes from its start until it is ready. */
 export async function benchIdle({ dockerSocket }: { dockerSocket: string }): Promise<Figure[]> {
@@ -68,7 +68,7 @@ async function startAndIdle({
     }
     const tookMs = performance.now() - began
     await sleep(idleMs)
-    return { tookMs, ...(await readMemoryMib(child.pid)) }
+    return { tookMs, ...(await readMemoryMib(child.pid ?? 0)) }
   } finally {
     if (child.exitCode === null) {
       const ended = once(child, 'exit')
@@ -81,12 +81,6 @@ async function startAndIdle({
 async function isReady(url: string): Promise<boolean> {
   const answer = await fetch(`${url}/readyz`).catch(() => null)
   return answer?.ok === true
-}
-
-async function readMemoryMib(pid: number | undefined): Promise<{ resident: number; anonymous: number }> {
-  const status = await readFile(`/proc/${pid}/status`, 'utf8')
-  const read = (field: string) => Number(new RegExp(`^${field}:\\s+(\\d+) kB$`, 'm').exec(status)?.[1]) / 1024
-  return { resident: read('VmRSS'), anonymous: read('RssAnon') }
 }
 
 const rounds = 5

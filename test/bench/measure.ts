@@ -1,7 +1,7 @@
 /** One line of the report: what Towline took against its floor, or a plain value against a limit. */
 export type Figure = {
   name: string
-  unit: 'ms' | 'MiB'
+  unit: 'ms' | 'MiB' | 'KiB' | 'count'
   /** null where the figure is only told. */
   goal: number | null
   /** One value a round, warm-up excluded. */

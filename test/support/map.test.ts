@@ -7,10 +7,11 @@ const allowed: Record<string, string[]> = {
   rollout: [],
   spec: ['rollout', 'schemas'],
   report: ['rollout', 'spec'],
-  engine: ['rollout', 'spec', 'report'],
+  engine: ['rollout', 'spec', 'report', 'time'],
+  time: [],
 }
 const edges = ['docker', 'github', 'monitor', 'repo', 'source', 'store']
-for (const room of edges) allowed[room] = ['rollout', 'spec', 'report']
+for (const room of edges) allowed[room] = ['rollout', 'spec', 'report', 'time']
 
 /** What an edge room may take of the engine, as types only: its ports and the records that pass through them. */
 const enginePorts = ['src/engine/ports.ts', 'src/engine/records.ts', 'src/engine/status.ts']
@@ -64,6 +65,15 @@ test('the environment of the process is read by the two programs alone', async (
     if (/process\.env\b/.test(await readFile(path, 'utf8'))) readers.push(path)
   }
   expect(readers.sort()).toEqual(['src/cli/main.ts', 'src/main.ts'])
+})
+
+test('no signal is made of a time-out and another: Node.js would keep it for ever', async () => {
+  const makers: string[] = []
+  for (const path of sources) {
+    const code = (await readFile(path, 'utf8')).replaceAll(/^ *(\/\*|\*|\/\/).*$/gm, '')
+    if (/AbortSignal\.any\b/.test(code) && /AbortSignal\.timeout\b/.test(code)) makers.push(path)
+  }
+  expect(makers).toEqual([])
 })
 
 async function readImports(from: string): Promise<Import[]> {

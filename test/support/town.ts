@@ -61,12 +61,17 @@ export async function startTown(options: {
   environment?: Record<string, string>
   /** Where Towline finds GitHub, as `GHE_HOST`; default: where it is. */
   gitHubHost?: (github: GitHubStandIn) => Promise<string>
+  /** GitHub's primary rate limit. Default: as at GitHub. */
+  requestsPerHour?: number
 }): Promise<Town> {
   const folder = await mkdtemp(join(tmpdir(), 'towline-town-'))
   const port = await freePort()
   const url = `http://127.0.0.1:${port}`
   const webhookSecret = 'a long random text'
-  const github = await startGitHub({ webhook: { url: `${url}/api/github/webhooks`, secret: webhookSecret } })
+  const github = await startGitHub({
+    webhook: { url: `${url}/api/github/webhooks`, secret: webhookSecret },
+    ...(options.requestsPerHour !== undefined && { requestsPerHour: options.requestsPerHour }),
+  })
   await github.addRepo(repo)
   github.installApp({ repos: [repo] })
   const docker = new Docker({ socketPath: options.dockerSocket })
