@@ -1,5 +1,6 @@
 import type { ClientEnvironment } from '../environment.ts'
 import { TowlineError } from '../rollout/error.ts'
+import { startDeadline } from '../time/deadline.ts'
 
 /** The API of a running server. An answer is taken for what the API describes: both come from one source. */
 export type ServerClient = {
@@ -15,13 +16,14 @@ export function createServerClient({ serverUrl: url, apiToken }: ClientEnvironme
     path: string,
     { signal, timeoutMs = answerTimeoutMs }: { signal: AbortSignal; timeoutMs?: number },
   ): Promise<T> {
+    using deadline = startDeadline({ signal, ms: timeoutMs })
     try {
       const answer = await fetch(url + path, {
         method,
         headers: apiToken === null ? {} : { authorization: `Bearer ${apiToken}` },
         // A server that sends us elsewhere must not get the token there.
         redirect: 'error',
-        signal: AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]),
+        signal: deadline.signal,
       })
       const text = await readText(answer)
       if (!answer.ok) throw refused(url, answer.status, text)
