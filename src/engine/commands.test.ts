@@ -55,6 +55,7 @@ async function scene() {
       progressDeadlineMs: 300_000,
       deadlineMs: 1_800_000,
       orphanGraceMs: 300_000,
+      healing: { limit: 5, windowMs: 300_000 },
       githubWriteIntervalMs: 1,
     },
     orphans: { remove: false, volumes: false },
