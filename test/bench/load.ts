@@ -6,6 +6,7 @@ import { openEmbeddedStore } from '../../src/store/embedded.ts'
 import { service, site } from '../support/specs.ts'
 import { eventually, serverYaml, startTown, type Town } from '../support/town.ts'
 import { rawDeployments } from './floor.ts'
+import { heapEnvironment, readHeapMib } from './heap.ts'
 import type { Figure } from './measure.ts'
 import { readMemoryMib } from './process.ts'
 
@@ -42,6 +43,7 @@ type Outcome = {
   floorMs: number
   peakMib: number
   settledMib: number
+  heapMib: number
 }
 
 async function deployOnce(dockerSocket: string, load: Load): Promise<Outcome> {
@@ -49,6 +51,7 @@ async function deployOnce(dockerSocket: string, load: Load): Promise<Outcome> {
     dockerSocket,
     ownProcess: true,
     serverYaml: settings(dockerSocket, load),
+    environment: heapEnvironment,
     requestsPerHour: 1_000_000,
   })
   const apps = Array.from({ length: load.targetCount }, (_, index) => `app-${index}`)
@@ -68,6 +71,7 @@ async function deployOnce(dockerSocket: string, load: Load): Promise<Outcome> {
   const toldAtMs = checkRunsAtMs(town, { commit, apps })
   await sleep(settleMs)
   const { peak, resident } = await readMemoryMib(town.pid())
+  const heapMib = await readHeapMib(town.log())
   const models = await onlyContainers(town, apps)
   await town.stopTowline()
   const activeAtMs = await recordsAtMs(town, apps)
@@ -80,6 +84,7 @@ async function deployOnce(dockerSocket: string, load: Load): Promise<Outcome> {
     floorMs,
     peakMib: peak,
     settledMib: resident,
+    heapMib,
   }
 }
 
@@ -173,12 +178,20 @@ function figuresOf({ targetCount, atOnce }: Load, outcomes: Outcome[]): Figure[]
       floor: null,
       method: `resident set (VmRSS) ${settleMs / 1000} s after the last check run`,
     },
+    {
+      name: `${targetCount} targets, heap`,
+      unit: 'MiB',
+      goal: null,
+      measured: outcomes.map(({ heapMib }) => heapMib),
+      floor: null,
+      method: 'what is left on the heap after its garbage was collected through the inspector',
+    },
   ]
 }
 
-function describe({ activeMs, toldMs, floorMs, peakMib, settledMib }: Outcome): string {
+function describe({ activeMs, toldMs, floorMs, peakMib, settledMib, heapMib }: Outcome): string {
   const seconds = (ms: number) => `${(ms / 1000).toFixed(1)} s`
-  return `active after ${seconds(activeMs)}, told after ${seconds(toldMs)}, floor ${seconds(floorMs)}, peak ${Math.round(peakMib)} MiB, settled ${Math.round(settledMib)} MiB`
+  return `active after ${seconds(activeMs)}, told after ${seconds(toldMs)}, floor ${seconds(floorMs)}, peak ${Math.round(peakMib)} MiB, settled ${Math.round(settledMib)} MiB, heap ${Math.round(heapMib)} MiB`
 }
 
 function settings(dockerSocket: string, { atOnce }: Load): string {

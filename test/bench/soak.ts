@@ -13,6 +13,8 @@ const services = ['hello']
 const apps = [...sites, ...services]
 /** One push in so many changes the Service, the others a Site: a container started anew costs several times as much. */
 const serviceEvery = 10
+/** As often as a repo that gets a push every half minute is swept by default. */
+const sweepEvery = 10
 
 /** Many pushes to one server in a process of its own: whether anything grows that should not. */
 export async function benchSoak({
@@ -35,6 +37,7 @@ export async function benchSoak({
   let largestFolder = { bytes: 0, files: 0 }
   for (let push = 1; push <= pushCount; push += 1) {
     await pushAndWait(town, [appOf(push)], warmUpPushes + push)
+    if (push % sweepEvery === 0) await town.sweep()
     largestFolder = larger(largestFolder, await measureFolder(town))
     if (push % Math.ceil(pushCount / sampleCount) !== 0 && push !== pushCount) continue
     samples.push({ ...(await takeSample(town, push)), folder: largestFolder })
