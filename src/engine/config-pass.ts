@@ -5,6 +5,7 @@ import { formatTarget, type Target } from '../rollout/target.ts'
 import { hashSpec, type SiteServer } from '../spec/release.ts'
 import type { Problem } from '../spec/spec.ts'
 import type { Mirror, Store } from './ports.ts'
+import { heldHosts } from './rebuild-due.ts'
 import type { Desired, RepoRecord, ReportState, Revision, TargetRecord } from './records.ts'
 import { schemaVersion } from './records.ts'
 import type { SpecReader, WishedSpec } from './spec-reader.ts'
@@ -57,7 +58,8 @@ export async function passRepo(
     return
   }
   const targets = new Map((await parts.store.listTargets()).map((target) => [target.key, target]))
-  const wishes = compareWishes(parts, { repo, commit, specs: read.specs, targets })
+  const held = await heldHosts(parts.store, repo)
+  const wishes = compareWishes(parts, { repo, commit, specs: read.specs, targets, heldHosts: held })
   // The revision is stored before its deployments: a crash in between repeats this pass and completes it.
   await storeRevision(parts, { repo, branch, commit, wishes, problems: read.problems })
   for (const { key, target, desired, deploymentId } of dependenciesFirst(wishes.changed)) {
@@ -132,10 +134,19 @@ type Wishes = {
   paused: Revision['pausedTargets']
 }
 
-/** What the specs of a commit want, held against what each target was last asked. Stores nothing. */
+/**
+ * What the specs of a commit want, held against what each target was last asked. Stores nothing. On `heldHosts` nobody
+ * knows yet what stands: a wish there waits as one that is paused does.
+ */
 export function compareWishes(
   parts: Pick<ConfigParts, 'siteServer'>,
-  input: { repo: string; commit: string; specs: WishedSpec[]; targets: Map<string, TargetRecord> },
+  input: {
+    repo: string
+    commit: string
+    specs: WishedSpec[]
+    targets: Map<string, TargetRecord>
+    heldHosts?: ReadonlySet<string>
+  },
 ): Wishes {
   const wishes: Wishes = { keys: new Set(), changed: [], adjusted: [], unchangedCount: 0, paused: [] }
   const nowMs = Date.now()
@@ -148,9 +159,10 @@ export function compareWishes(
       wishes.keys.add(key)
       const known = input.targets.get(key)
       const desired = { commit: input.commit, specHash, spec: located }
-      const reason = pausedReason(spec.paused, nowMs)
+      const held = input.heldHosts?.has(host) ? heldReason(host) : null
+      const reason = held ?? pausedReason(spec.paused, nowMs)
       if (reason !== null) {
-        wishes.paused.push({ target: key, reason, until: spec.paused?.until ?? null })
+        wishes.paused.push({ target: key, reason, until: held ? null : (spec.paused?.until ?? null) })
         if (!known?.desired || !sameWish(known.desired, desired))
           wishes.adjusted.push({ key, target, desired })
         continue
@@ -168,6 +180,10 @@ export function compareWishes(
     }
   }
   return wishes
+}
+
+function heldReason(host: string): string {
+  return `the records were lost, and it could not be looked at yet what stands on ${host}`
 }
 
 /**
@@ -315,7 +331,7 @@ async function forgetUnwanted(
   }
 }
 
-function newRepo(repo: string, branch: string): RepoRecord {
+export function newRepo(repo: string, branch: string): RepoRecord {
   return { version: schemaVersion, repo, branch, head: null, revisions: [] }
 }
 
@@ -340,4 +356,4 @@ function unexpected(key: string): never {
 }
 
 /** Enough for any commit a person mends by hand; a bound on the record and on the requests that report it. */
-const problemLimit = 500
+export const problemLimit = 500

@@ -1,12 +1,14 @@
 import { schedule } from 'node-cron'
 import { explain, faultOf, TowlineError } from '../rollout/error.ts'
-import { formatTarget } from '../rollout/target.ts'
+import { formatTarget, parseTarget } from '../rollout/target.ts'
 import type { SiteServer } from '../spec/release.ts'
 import { type ConfigParts, passRepo } from './config-pass.ts'
 import { watchHosts } from './host-watch.ts'
 import { createIntake, type Intake } from './intake.ts'
 import { createOutbox } from './outbox.ts'
 import type { DockerHost, GitHub, HostEvent, Log, Mirror, RepoAccess, Store } from './ports.ts'
+import { type RebuildReport, raiseEpochs, rebuildIfEmpty, rebuildStore } from './rebuild.ts'
+import { dueHosts } from './rebuild-due.ts'
 import type { DeliveryHint, TargetRecord } from './records.ts'
 import { rerun } from './rerun.ts'
 import { singleFlight } from './single-flight.ts'
@@ -54,6 +56,10 @@ export function createEngine(parts: EngineParts): Engine {
   /** Repos whose last pass here was whole. Any other's head is read again: a crash or a failure may have cut it short. */
   const read = new Set<string>()
   let lastDeepMs = 0
+  /** Settled once nothing that the store lost is taken for new. null before the first try, and after one that failed. */
+  let recovered: Promise<void> | null = null
+  /** Hosts whose highest epoch was read, by name: what is given from now on is higher. */
+  const met = new Map<string, Promise<void>>()
 
   const outbox = createOutbox({ ...parts, writeIntervalMs: parts.limits.githubWriteIntervalMs })
   const watch = watchHosts(hosts.values(), {
@@ -72,7 +78,7 @@ export function createEngine(parts: EngineParts): Engine {
   const queue = createWorkQueue({
     total: parts.limits.total,
     perGroup: parts.limits.perHost,
-    groupOf: (key) => key.slice(key.indexOf('@') + 1),
+    groupOf: hostOf,
     run: runTarget,
     onError: onTargetError,
   })
@@ -84,10 +90,55 @@ export function createEngine(parts: EngineParts): Engine {
     onAnswer: outbox.markTarget,
   }
   const repos = singleFlight((repo, force) => lookAtRepo(repo, force))
+  const rebuilds = singleFlight(() => rebuildLate())
   const sweeps = singleFlight((_key, deep) => sweepAll(deep))
   const intake = createIntake({ store, log, handle })
 
+  /** What was lost is rebuilt before anything is decided from what the store says. */
+  function recover(): Promise<void> {
+    recovered ??= rebuildIfEmpty(parts, { signal: shutdown.signal }).then(logRebuild, (error: unknown) => {
+      recovered = null
+      throw error
+    })
+    return recovered
+  }
+
+  function logRebuild(report: RebuildReport | null) {
+    for (const found of report?.targets ?? []) log.info(found, 'rebuilt a record from what stands')
+    for (const problem of report?.problems ?? []) {
+      log.warn(problem, 'not rebuilt yet: nothing of it is deployed before it could be looked at')
+    }
+  }
+
+  /** What could not be looked at before is rebuilt now; then its repos are read for what was held back. */
+  async function rebuildLate() {
+    const report = await rebuildStore(parts, { signal: shutdown.signal })
+    logRebuild(report)
+    if (!report) return
+    for (const repo of access.keys()) {
+      repos.run(repo, { force: true }).catch((error: unknown) => {
+        if (!shutdown.signal.aborted) log.warn({ repo, ...explain(error) }, 'a config repo could not be read')
+      })
+    }
+  }
+
+  /** A store put back from a backup may not know of epochs that a host has seen. A host that gives no answer is asked again. */
+  function meet(name: string): Promise<void> {
+    const signal = AbortSignal.any([shutdown.signal, AbortSignal.timeout(meetTimeoutMs)])
+    const meeting =
+      met.get(name) ??
+      Promise.resolve(hosts.get(name)?.observe({ signal })).then((seen) =>
+        raiseEpochs(store, seen?.containers ?? []),
+      )
+    met.set(name, meeting)
+    return meeting.catch((error: unknown) => {
+      met.delete(name)
+      log.debug({ host: name, ...explain(error) }, 'the epochs of a host could not be read')
+    })
+  }
+
   async function runTarget(key: string) {
+    await meet(hostOf(key))
     const wait = new AbortController()
     waits.set(key, wait)
     try {
@@ -127,6 +178,7 @@ export function createEngine(parts: EngineParts): Engine {
   }
 
   async function lookAtRepo(repo: string, force: boolean): Promise<void> {
+    await recover()
     const signal = AbortSignal.any([shutdown.signal, AbortSignal.timeout(repoPassTimeoutMs)])
     if (!access.has(repo)) await refreshAccess(signal)
     const found = access.get(repo)
@@ -157,6 +209,15 @@ export function createEngine(parts: EngineParts): Engine {
   async function sweepOne(name: string, deep = false): Promise<HostSweep | null> {
     const host = hosts.get(name)
     if (!host || shutdown.signal.aborted) return null
+    try {
+      await recover()
+      if ((await dueHosts(store, [name])).length > 0) await rebuilds.run('all')
+    } catch (error) {
+      if (shutdown.signal.aborted) return null
+      const { reason, hint } = explain(error)
+      log.error({ host: name, err: error, reason, hint }, 'what was lost could not be rebuilt')
+      return { host: name, error: reason, hint }
+    }
     const signal = AbortSignal.any([shutdown.signal, AbortSignal.timeout(hostSweepTimeoutMs)])
     const found = await sweepHost(targetParts, host, { deep, signal })
     if ('due' in found) for (const { target } of found.due) queue.add(target)
@@ -197,6 +258,7 @@ export function createEngine(parts: EngineParts): Engine {
     intake,
     sweep: ({ deep }) => sweeps.run('all', { force: deep }),
     async start() {
+      await recover()
       for (const record of await store.listTargets()) {
         outbox.markTarget(record.key)
         if (openCount(record) > 0) queue.add(record.key)
@@ -209,6 +271,7 @@ export function createEngine(parts: EngineParts): Engine {
       shutdown.abort(new TowlineError('Towline is stopping', { fault: 'cancelled' }))
       await cron.destroy()
       await Promise.all([intake.stop(), watch.stop(), queue.stop(), repos.idle(), sweeps.idle()])
+      await Promise.allSettled([recovered, rebuilds.idle()])
       await outbox.stop()
     },
   }
@@ -216,6 +279,10 @@ export function createEngine(parts: EngineParts): Engine {
 
 function openCount(record: TargetRecord): number {
   return record.deployments.filter(({ result }) => result === null).length
+}
+
+function hostOf(targetKey: string): string {
+  return parseTarget(targetKey)?.host ?? ''
 }
 
 function repoOf(targetKey: string): string {
@@ -228,6 +295,8 @@ const healingActions = new Set(['die', 'stop', 'kill', 'destroy', 'oom', 'pause'
 const passRetryMs = 10_000
 const repoPassTimeoutMs = 10 * 60_000
 const hostSweepTimeoutMs = 60_000
+/** One list call. The work that waits for it finds out for itself where the host gives no answer. */
+const meetTimeoutMs = 10_000
 /** What the list call does not show is compared at least hourly. */
 const deepIntervalMs = 60 * 60_000
 /** Spreads the sweeps of many installations; small against the default of five minutes. */

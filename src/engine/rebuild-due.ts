@@ -1,0 +1,46 @@
+import type { Store } from './ports.ts'
+import { type HostRecord, schemaVersion } from './records.ts'
+
+/** What is known of a host nobody has looked at yet. */
+export function newHost(host: string): HostRecord {
+  return {
+    version: schemaVersion,
+    host,
+    engineId: null,
+    unknownSince: null,
+    lastSeenAt: null,
+    rebuildDue: [],
+  }
+}
+
+/** Hosts on which nothing of the repo may be deployed before it was looked at what stands there. */
+export async function heldHosts(store: Pick<Store, 'listHosts'>, repo: string): Promise<Set<string>> {
+  const held = (await store.listHosts()).filter(
+    ({ rebuildDue }) => rebuildDue === 'everything' || rebuildDue.includes(repo),
+  )
+  return new Set(held.map(({ host }) => host))
+}
+
+/** Of these hosts those whose records are not rebuilt yet. */
+export async function dueHosts(store: Pick<Store, 'listHosts'>, names: Iterable<string>): Promise<string[]> {
+  const known = new Set(names)
+  return (await store.listHosts())
+    .filter(({ host, rebuildDue }) => known.has(host) && rebuildDue.length > 0)
+    .map(({ host }) => host)
+}
+
+/** From now on nothing of these hosts is taken for unknown before it was looked at. Stored before any look, so that a kill forgets nothing. */
+export async function holdHosts(store: Pick<Store, 'updateHost'>, names: Iterable<string>): Promise<void> {
+  for (const name of names) await setDue(store, name, () => 'everything')
+}
+
+export async function setDue(
+  store: Pick<Store, 'updateHost'>,
+  host: string,
+  change: (due: HostRecord['rebuildDue']) => HostRecord['rebuildDue'],
+): Promise<void> {
+  await store.updateHost(host, (stored) => {
+    const record = stored ?? newHost(host)
+    return { ...record, rebuildDue: change(record.rebuildDue) }
+  })
+}

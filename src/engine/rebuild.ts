@@ -1,0 +1,438 @@
+import { explain, TowlineError } from '../rollout/error.ts'
+import type { ObservedSite, StandingContainer } from '../rollout/observed.ts'
+import {
+  attemptOf,
+  groupByTarget,
+  isSameRelease,
+  judgeStanding,
+  rebuiltDeployment,
+  releaseAsItStands,
+  type StandingRelease,
+  type StandingTarget,
+} from '../rollout/rebuild.ts'
+import type { FileSource, Release } from '../rollout/release.ts'
+import { formatTarget, type Target, type TargetKey } from '../rollout/target.ts'
+import { hashSpec, renderRelease, type SiteServer, siteFolder } from '../spec/release.ts'
+import { compareWishes, newRepo, newReport, newTarget, problemLimit } from './config-pass.ts'
+import type { DockerHost, GitHub, Log, Mirror, RepoAccess, Store } from './ports.ts'
+import { dueHosts, heldHosts, holdHosts, setDue } from './rebuild-due.ts'
+import type { Desired, Revision, TargetRecord } from './records.ts'
+import type { ReadSpecs, SpecReader, WishedSpec } from './spec-reader.ts'
+import { observeTimeoutMs } from './steps.ts'
+
+export type RebuildParts = {
+  store: Store
+  hosts: ReadonlyMap<string, DockerHost>
+  github: Pick<GitHub, 'repos'>
+  mirror: (access: RepoAccess) => Promise<Mirror>
+  specs: SpecReader
+  siteServer: SiteServer
+  log: Log
+}
+
+/** What the record of a target was rebuilt from. */
+export type RebuiltFrom = 'head' | 'older commit' | 'host alone'
+
+/** One target that was found, and what its record says now. `releaseId` is null where nothing of it was ever proven. */
+export type RebuiltTarget = {
+  target: TargetKey
+  releaseId: string | null
+  commit: string
+  from: RebuiltFrom
+  /** False where the repo wants it no more. */
+  wanted: boolean
+  surplus: { name: string; reason: string }[]
+}
+
+export type RebuildReport = {
+  hosts: { host: string; containerCount: number; error: string | null }[]
+  targets: RebuiltTarget[]
+  /** What kept something from being rebuilt; it is held back and tried again. */
+  problems: { subject: string; reason: string; hint: string }[]
+}
+
+/**
+ * Where the store is empty, all hosts are taken for holding things of ours that no record tells of any more. What was
+ * held back by an earlier run is gone on with. Returns null where there is nothing to rebuild from.
+ */
+export async function rebuildIfEmpty(
+  parts: RebuildParts,
+  options: { signal: AbortSignal },
+): Promise<RebuildReport | null> {
+  const { store, hosts } = parts
+  const isEmpty = (await store.listTargets()).length + (await store.listRepos()).length === 0
+  if (isEmpty) await holdHosts(store, hosts.keys())
+  return rebuildStore(parts, options)
+}
+
+/**
+ * Rebuilds the records of all hosts on which that is due, from labels, release folders and git. Changes nothing on a
+ * host. Whatever cannot be looked at now stays due: nothing of it is deployed before. Safe to repeat and to kill: a
+ * record that has an applied release already is left as it is. null where nothing is due.
+ */
+export async function rebuildStore(
+  parts: RebuildParts,
+  options: { signal: AbortSignal },
+): Promise<RebuildReport | null> {
+  const due = await dueHosts(parts.store, parts.hosts.keys())
+  if (due.length === 0) return null
+  const report: RebuildReport = { hosts: [], targets: [], problems: [] }
+  const surveys = await Promise.all(due.map((host) => surveyHost(parts, host, { report, ...options })))
+  const found = surveys.flatMap((survey) => survey ?? [])
+  const byRepo = Map.groupBy(
+    found.flatMap(({ targets }) => targets),
+    ({ standing }) => standing.target.repo,
+  )
+  if (byRepo.size === 0) return report
+  const access = await listAccess(parts, { report, ...options })
+  if (!access) return report
+  for (const [repo, targets] of byRepo) {
+    const surveyed = new Set(found.map(({ host }) => host))
+    try {
+      const signal = AbortSignal.any([options.signal, AbortSignal.timeout(repoTimeoutMs)])
+      const rebuilt = await rebuildRepo(parts, {
+        ...{ access: access.get(repo) ?? null, targets, surveyed, signal },
+      })
+      report.targets.push(...rebuilt)
+      for (const host of surveyed) {
+        await setDue(parts.store, host, (still) =>
+          still === 'everything' ? still : still.filter((other) => other !== repo),
+        )
+      }
+    } catch (error) {
+      if (options.signal.aborted) throw error
+      report.problems.push({ subject: repo, ...explain(error) })
+    }
+  }
+  return report
+}
+
+/** From now on no epoch is given that one of these things carries already. */
+export async function raiseEpochs(
+  store: Pick<Store, 'raiseEpoch'>,
+  things: readonly { labels: Record<string, string> }[],
+): Promise<void> {
+  const epochs = things.map(({ labels }) => Number(labels['towline.epoch']) || 0)
+  if (epochs.length > 0) await store.raiseEpoch(Math.max(...epochs))
+}
+
+type FoundTarget = { standing: StandingTarget; site: ObservedSite | null }
+
+/** Looks at one host, and narrows what is held back there to the repos that have something on it. null where it gives no answer. */
+async function surveyHost(
+  parts: RebuildParts,
+  name: string,
+  { report, signal }: { report: RebuildReport; signal: AbortSignal },
+): Promise<{ host: string; targets: FoundTarget[] } | null> {
+  const host = parts.hosts.get(name)
+  if (!host) return null
+  try {
+    const deadline = AbortSignal.any([signal, AbortSignal.timeout(observeTimeoutMs)])
+    const containers = await host.survey({ signal: deadline })
+    const sites = await readSites(host, containers, deadline)
+    const due = (await parts.store.readHost(name))?.rebuildDue ?? []
+    const targets = groupByTarget(name, containers)
+      .filter(({ target }) => due === 'everything' || due.includes(target.repo))
+      .map((standing) => ({
+        standing,
+        site: sites[siteFolder(parts.store.owner, standing.target)] ?? null,
+      }))
+    await raiseEpochs(
+      parts.store,
+      containers.map(({ spec }) => spec),
+    )
+    const repos = [...new Set(targets.map(({ standing }) => standing.target.repo))]
+    await setDue(parts.store, name, () => repos)
+    report.hosts.push({ host: name, containerCount: containers.length, error: null })
+    return { host: name, targets }
+  } catch (error) {
+    if (signal.aborted) throw error
+    const { reason, hint } = explain(error)
+    report.hosts.push({ host: name, containerCount: 0, error: reason })
+    report.problems.push({ subject: name, reason, hint })
+    return null
+  }
+}
+
+async function readSites(
+  host: DockerHost,
+  containers: StandingContainer[],
+  signal: AbortSignal,
+): Promise<Record<string, ObservedSite>> {
+  if (!containers.some(({ spec }) => spec.role === 'site')) return {}
+  return (await host.observe({ sites: true, signal })).sites ?? {}
+}
+
+/** Without GitHub's list nobody can say whether a repo is gone or only not to be reached. */
+async function listAccess(
+  { github }: RebuildParts,
+  { report, signal }: { report: RebuildReport; signal: AbortSignal },
+): Promise<Map<string, RepoAccess> | null> {
+  try {
+    const deadline = AbortSignal.any([signal, AbortSignal.timeout(repoTimeoutMs)])
+    return new Map((await github.repos({ signal: deadline })).map((each) => [each.repo, each]))
+  } catch (error) {
+    if (signal.aborted) throw error
+    report.problems.push({ subject: 'GitHub', ...explain(error) })
+    return null
+  }
+}
+
+/** The specs of one commit of a repo. */
+type AtCommit = { commit: string; specs: ReadSpecs }
+
+type Git = {
+  /** null where the repo, or its branch, is gone. */
+  head: AtCommit | null
+  /** null where nobody can read that commit any more. */
+  older: (commit: string) => Promise<AtCommit | null>
+}
+
+async function rebuildRepo(
+  parts: RebuildParts,
+  input: {
+    access: RepoAccess | null
+    targets: FoundTarget[]
+    surveyed: ReadonlySet<string>
+    signal: AbortSignal
+  },
+): Promise<RebuiltTarget[]> {
+  const { access } = input
+  const git = access ? await openGit(parts, { access, signal: input.signal }) : noGit
+  const rebuilt: RebuiltTarget[] = []
+  for (const { standing, site } of input.targets) {
+    const { target } = standing
+    const key = formatTarget(target)
+    const { applied, surplus } = judgeStanding(standing, { owner: parts.store.owner, site })
+    if (!applied) {
+      rebuilt.push({ target: key, releaseId: null, commit: '', from: 'host alone', wanted: true, surplus })
+      continue
+    }
+    const { record, from } = await rebuildTarget(parts, { target, applied, git })
+    const stored = await parts.store.updateTarget(key, (known) => mergeRebuilt(known, record))
+    const { release } = stored.applied ?? unapplied(key)
+    const wanted = stored.desired !== null || wishOf(git.head, target) !== null
+    rebuilt.push({ target: key, releaseId: release.id, commit: release.commit, from, wanted, surplus })
+  }
+  if (access && git.head) await rebuildRevision(parts, { access, head: git.head, surveyed: input.surveyed })
+  return rebuilt
+}
+
+const noGit: Git = { head: null, older: async () => null }
+
+async function openGit(
+  parts: RebuildParts,
+  { access, signal }: { access: RepoAccess; signal: AbortSignal },
+): Promise<Git> {
+  const { repo } = access
+  const mirror = await parts.mirror(access)
+  const commit = await mirror.fetch({ signal })
+  if (commit === null) return noGit
+  const head = { commit, specs: await parts.specs.read({ repo, commit, tree: mirror, signal }) }
+  const known = new Map<string, AtCommit | null>()
+
+  async function readOlder(older: string): Promise<AtCommit | null> {
+    if (!commitId.test(older) || known.size >= olderCommitLimit) return null
+    try {
+      return {
+        commit: older,
+        specs: await parts.specs.read({ repo, commit: older, tree: mirror, signal }),
+      }
+    } catch (error) {
+      if (signal.aborted) throw error
+      parts.log.info({ repo, commit: older, ...explain(error) }, 'a commit that was deployed is gone')
+      return null
+    }
+  }
+
+  return {
+    head,
+    async older(older) {
+      const found = known.get(older) ?? (known.has(older) ? null : await readOlder(older))
+      known.set(older, found)
+      return found
+    },
+  }
+}
+
+/**
+ * The record of one target, as far as anything tells. The head's spec says it best; else that of the commit it was
+ * deployed from, so that the head is a change like any other; else the containers have to speak for themselves.
+ */
+async function rebuildTarget(
+  parts: RebuildParts,
+  { target, applied, git }: { target: Target; applied: StandingRelease; git: Git },
+): Promise<{ record: TargetRecord; from: RebuiltFrom }> {
+  const asHead = renderStanding(parts, { target, applied, at: git.head })
+  if (asHead) return { record: recordOf(target, { applied, ...asHead }), from: 'head' }
+  const older = applied.commit === git.head?.commit ? null : await git.older(applied.commit)
+  const asOlder = renderStanding(parts, { target, applied, at: older })
+  if (asOlder) {
+    const left = git.head !== null && hasLeft(git.head, target)
+    const desired = left || git.head === null ? null : asOlder.desired
+    return { record: recordOf(target, { applied, ...asOlder, desired }), from: 'older commit' }
+  }
+  const settings = wishOf(git.head, target)?.located.spec ?? standingDefaults
+  const release = releaseAsItStands(applied, {
+    owner: parts.store.owner,
+    target,
+    monitorMs: settings.monitorMs,
+    keepReleases: settings.keepReleases,
+  })
+  return { record: recordOf(target, { applied, release, specHash: '', desired: null }), from: 'host alone' }
+}
+
+/** The release that stands, made from the spec of a commit. null where that spec does not say exactly that. */
+function renderStanding(
+  { store, siteServer }: RebuildParts,
+  { target, applied, at }: { target: Target; applied: StandingRelease; at: AtCommit | null },
+): { release: Release; specHash: string; desired: Desired } | null {
+  const wished = wishOf(at, target)
+  if (!at || !wished) return null
+  const { located, filesOid } = wished
+  const { spec, hash } = located
+  const specHash = hashSpec({ hash, filesOid, spec, siteServer })
+  const commit = spec.kind === 'Site' ? at.commit : applied.commit
+  const release = renderRelease(spec, {
+    owner: store.owner,
+    target,
+    deploymentId: deploymentIdOf(applied, at.commit),
+    commit,
+    attempt: attemptOf(applied.id),
+    epoch: applied.epoch,
+    specHash,
+    image: {
+      reference: spec.kind === 'Service' ? spec.image : siteServer.image,
+      pinned: applied.containers[0]?.spec.image ?? '',
+    },
+    source: sourceOf(wished, at.commit),
+    siteServer,
+  })
+  return isSameRelease(release, applied)
+    ? { release, specHash, desired: { commit, specHash, spec: located } }
+    : null
+}
+
+function wishOf(at: AtCommit | null, { app, host, preview }: Target): WishedSpec | null {
+  if (preview !== null) return null
+  const found = at?.specs.specs.find(
+    ({ located: { spec } }) => spec.name === app && spec.hosts.includes(host),
+  )
+  return found ?? null
+}
+
+/** An app is gone only where all of its commit can be read: a broken file may be the one that describes it. */
+function hasLeft(head: AtCommit, target: Target): boolean {
+  return wishOf(head, target) === null && head.specs.problems.length === 0
+}
+
+function sourceOf({ located: { spec }, filesOid }: WishedSpec, commit: string): FileSource | null {
+  if (spec.kind !== 'Site') return null
+  if ('inline' in spec.source) return { kind: 'inline', files: spec.source.inline }
+  return { kind: 'folder', commit, path: spec.source.files, treeOid: filesOid ?? '' }
+}
+
+/** Labels of a Site's server are of the deployment that made the server, which may be older than what it serves. */
+function deploymentIdOf({ kind, id, deploymentId, commit }: StandingRelease, servedCommit: string): string {
+  const isOwn = deploymentId !== '' && (kind === 'Service' || commit === servedCommit)
+  return isOwn ? deploymentId : `rebuilt-${id}`
+}
+
+function recordOf(
+  target: Target,
+  input: { applied: StandingRelease; release: Release; specHash: string; desired: Desired | null },
+): TargetRecord {
+  const { applied, release, specHash, desired } = input
+  const key = formatTarget(target)
+  const { at } = applied
+  const id = deploymentIdOf(applied, release.commit)
+  const others = applied.otherIds.map((otherId) => {
+    const other = {
+      ...release,
+      id: otherId,
+      inputHash: otherId,
+      site: release.site && { ...release.site, source: unknownSource },
+    }
+    return rebuiltDeployment({ id: `rebuilt-${otherId}`, target: key, specHash: '', release: other, at })
+  })
+  const deployments = [...others, rebuiltDeployment({ id, target: key, specHash, release, at })]
+  return {
+    ...newTarget(key, target),
+    desired,
+    attempted: { deploymentId: id, specHash, attempt: attemptOf(release.id) },
+    applied: { deploymentId: id, specHash, release, at },
+    deployments,
+    reports: Object.fromEntries(deployments.map((deployment) => [deployment.id, toldReport])),
+  }
+}
+
+const unknownSource: FileSource = { kind: 'unknown' }
+
+/** GitHub was told when it happened. */
+const toldReport = { ...newReport, done: true }
+
+/** What was wished or asked for while the host gave no answer stays; what was applied there already is better known. */
+function mergeRebuilt(known: TargetRecord | null, rebuilt: TargetRecord): TargetRecord {
+  if (!known) return rebuilt
+  if (known.applied) return known
+  const attempted = known.deployments.length > 0 ? known.attempted : rebuilt.attempted
+  return {
+    ...known,
+    desired: known.desired ?? rebuilt.desired,
+    attempted,
+    applied: rebuilt.applied,
+    deployments: [...rebuilt.deployments, ...known.deployments],
+    reports: { ...rebuilt.reports, ...known.reports },
+  }
+}
+
+/** Where the head asks for nothing new its run was told long ago; where it does the next pass makes one as ever. */
+async function rebuildRevision(
+  parts: RebuildParts,
+  input: { access: RepoAccess; head: AtCommit; surveyed: ReadonlySet<string> },
+): Promise<void> {
+  const { access, head, surveyed } = input
+  const { repo, branch } = access
+  const { commit, specs } = head
+  const targets = new Map((await parts.store.listTargets()).map((record) => [record.key, record]))
+  const held = [...(await heldHosts(parts.store, repo))].filter((host) => !surveyed.has(host))
+  const wishes = compareWishes(parts, {
+    ...{ repo, commit, specs: specs.specs, targets, heldHosts: new Set(held) },
+  })
+  if (wishes.changed.length > 0) return
+  const deploymentIds = [...targets.values()].flatMap(({ key, target, applied }) =>
+    target.repo === repo && applied?.release.commit === commit
+      ? { target: key, deploymentId: applied.deploymentId }
+      : [],
+  )
+  const revision: Revision = {
+    commit,
+    seenAt: new Date().toISOString(),
+    problems: specs.problems.slice(0, problemLimit),
+    deploymentIds,
+    unchangedCount: wishes.unchangedCount,
+    pausedTargets: wishes.paused,
+    removals: [],
+    pruneRefused: null,
+    supersededBy: null,
+    attempt: 1,
+    report: toldReport,
+  }
+  await parts.store.updateRepo(repo, (stored) => {
+    const record = stored ?? newRepo(repo, branch)
+    if (record.revisions.some((known) => known.commit === commit)) return record
+    return { ...record, branch, head: commit, revisions: [...record.revisions, revision] }
+  })
+}
+
+function unapplied(key: string): never {
+  throw new TowlineError(`${key} was rebuilt without a release`, { fault: 'bug' })
+}
+
+const commitId = /^[0-9a-f]{40}$/
+/** Each may cost a fetch; more different ones than this hardly run at a time. */
+const olderCommitLimit = 50
+/** A clone and some fetches of single commits. */
+const repoTimeoutMs = 5 * 60_000
+/** What `schemas/defaults.ts` says, for a release no spec is known of. */
+const standingDefaults = { monitorMs: 5_000, keepReleases: 5 }
