@@ -26,14 +26,15 @@ export type ConfigParts = {
 /**
  * One look at one config repo: has the head moved, what do the specs say there, which targets want something new.
  * Each of those gets a queued deployment. Safe to repeat: the same commit asks for nothing twice. `force` reads the
- * head's specs even where it has not moved (start-up, a re-run of the commit).
+ * head's specs even where it has not moved (start-up, a re-run of the commit). `rebuiltHosts` are held back still, and
+ * what stands there is known by now.
  */
 export async function passRepo(
   parts: ConfigParts,
   { repo, branch, mirror }: { repo: string; branch: string; mirror: Mirror },
-  options: { force: boolean; signal: AbortSignal },
+  options: { force: boolean; signal: AbortSignal; rebuiltHosts?: ReadonlySet<string> },
 ): Promise<void> {
-  const { signal } = options
+  const { signal, rebuiltHosts } = options
   const record = await parts.store.readRepo(repo)
   const head = await mirror.probe({ signal })
   if (head === record?.head && !options.force) return
@@ -58,7 +59,7 @@ export async function passRepo(
     return
   }
   const targets = new Map((await parts.store.listTargets()).map((target) => [target.key, target]))
-  const held = await heldHosts(parts.store, repo)
+  const held = await heldHosts(parts.store, repo, { but: rebuiltHosts })
   const wishes = compareWishes(parts, { repo, commit, specs: read.specs, targets, heldHosts: held })
   // The revision is stored before its deployments: a crash in between repeats this pass and completes it.
   await storeRevision(parts, { repo, branch, commit, wishes, problems: read.problems })

@@ -8,7 +8,7 @@ import { createIntake, type Intake } from './intake.ts'
 import { createOutbox } from './outbox.ts'
 import type { DockerHost, GitHub, HostEvent, Log, Mirror, RepoAccess, Store } from './ports.ts'
 import { type RebuildReport, raiseEpochs, rebuildIfEmpty, rebuildStore } from './rebuild.ts'
-import { dueHosts } from './rebuild-due.ts'
+import { dueHosts, isRepoDue } from './rebuild-due.ts'
 import type { DeliveryHint, TargetRecord } from './records.ts'
 import { rerun } from './rerun.ts'
 import { singleFlight } from './single-flight.ts'
@@ -89,6 +89,7 @@ export function createEngine(parts: EngineParts): Engine {
     onRevision: outbox.markRepo,
     onAnswer: outbox.markTarget,
   }
+  const rebuildParts = { ...parts, deadlineMs: parts.limits.deadlineMs }
   const repos = singleFlight((repo, force) => lookAtRepo(repo, force))
   const rebuilds = singleFlight(() => rebuildLate())
   const sweeps = singleFlight((_key, deep) => sweepAll(deep))
@@ -96,11 +97,27 @@ export function createEngine(parts: EngineParts): Engine {
 
   /** What was lost is rebuilt before anything is decided from what the store says. */
   function recover(): Promise<void> {
-    recovered ??= rebuildIfEmpty(parts, { signal: shutdown.signal }).then(logRebuild, (error: unknown) => {
-      recovered = null
-      throw error
-    })
+    recovered ??= rebuildIfEmpty(rebuildParts, { signal: shutdown.signal }).then(
+      (report) => void logRebuild(report),
+      (error: unknown) => {
+        recovered = null
+        throw error
+      },
+    )
     return recovered
+  }
+
+  /** What could not be looked at before is rebuilt now; then nothing of it is held back any more. */
+  async function rebuildLate() {
+    const report = await rebuildStore(rebuildParts, { signal: shutdown.signal })
+    logRebuild(report)
+    if (!report?.released) return
+    await takeUp()
+    for (const repo of access.keys()) {
+      repos.run(repo, { force: true }).catch((error: unknown) => {
+        if (!shutdown.signal.aborted) log.warn({ repo, ...explain(error) }, 'a config repo could not be read')
+      })
+    }
   }
 
   function logRebuild(report: RebuildReport | null) {
@@ -110,16 +127,13 @@ export function createEngine(parts: EngineParts): Engine {
     }
   }
 
-  /** What could not be looked at before is rebuilt now; then its repos are read for what was held back. */
-  async function rebuildLate() {
-    const report = await rebuildStore(parts, { signal: shutdown.signal })
-    logRebuild(report)
-    if (!report) return
-    for (const repo of access.keys()) {
-      repos.run(repo, { force: true }).catch((error: unknown) => {
-        if (!shutdown.signal.aborted) log.warn({ repo, ...explain(error) }, 'a config repo could not be read')
-      })
+  /** All that the store knows as open is worked on, and told where it was not. */
+  async function takeUp() {
+    for (const record of await store.listTargets()) {
+      outbox.markTarget(record.key)
+      if (openCount(record) > 0) queue.add(record.key)
     }
+    for (const { repo } of await store.listRepos()) outbox.markRepo(repo)
   }
 
   /** A store put back from a backup may not know of epochs that a host has seen. A host that gives no answer is asked again. */
@@ -179,6 +193,7 @@ export function createEngine(parts: EngineParts): Engine {
 
   async function lookAtRepo(repo: string, force: boolean): Promise<void> {
     await recover()
+    if (await isRepoDue(store, repo)) await rebuilds.run('all')
     const signal = AbortSignal.any([shutdown.signal, AbortSignal.timeout(repoPassTimeoutMs)])
     if (!access.has(repo)) await refreshAccess(signal)
     const found = access.get(repo)
@@ -259,11 +274,7 @@ export function createEngine(parts: EngineParts): Engine {
     sweep: ({ deep }) => sweeps.run('all', { force: deep }),
     async start() {
       await recover()
-      for (const record of await store.listTargets()) {
-        outbox.markTarget(record.key)
-        if (openCount(record) > 0) queue.add(record.key)
-      }
-      for (const { repo } of await store.listRepos()) outbox.markRepo(repo)
+      await takeUp()
       await intake.resume()
       await sweeps.run('all', { force: true })
     },

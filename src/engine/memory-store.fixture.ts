@@ -9,7 +9,10 @@ import type { Claim, Delivery, HostRecord, RepoRecord, TargetRecord } from './re
 export function memoryStore({
   nowMs = () => Date.now(),
   owner = randomUUID(),
-}: { nowMs?: () => number; owner?: string } = {}): Store {
+}: {
+  nowMs?: () => number
+  owner?: string
+} = {}): Store {
   const targets = new Map<string, TargetRecord>()
   const repos = new Map<string, RepoRecord>()
   const hosts = new Map<string, HostRecord>()

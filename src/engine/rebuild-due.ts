@@ -13,12 +13,22 @@ export function newHost(host: string): HostRecord {
   }
 }
 
-/** Hosts on which nothing of the repo may be deployed before it was looked at what stands there. */
-export async function heldHosts(store: Pick<Store, 'listHosts'>, repo: string): Promise<Set<string>> {
+/** Hosts on which nothing of the repo may be deployed before it was looked at what stands there, but for those named. */
+export async function heldHosts(
+  store: Pick<Store, 'listHosts'>,
+  repo: string,
+  { but }: { but?: ReadonlySet<string> | undefined } = {},
+): Promise<Set<string>> {
   const held = (await store.listHosts()).filter(
-    ({ rebuildDue }) => rebuildDue === 'everything' || rebuildDue.includes(repo),
+    ({ host, rebuildDue }) => !but?.has(host) && (rebuildDue === 'everything' || rebuildDue.includes(repo)),
   )
   return new Set(held.map(({ host }) => host))
+}
+
+/** True where a host has shown things of the repo whose records are not rebuilt yet: git or GitHub gave no answer then. */
+export async function isRepoDue(store: Pick<Store, 'listHosts'>, repo: string): Promise<boolean> {
+  const hosts = await store.listHosts()
+  return hosts.some(({ rebuildDue }) => rebuildDue !== 'everything' && rebuildDue.includes(repo))
 }
 
 /** Of these hosts those whose records are not rebuilt yet. */

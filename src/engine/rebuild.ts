@@ -13,7 +13,7 @@ import {
 import type { FileSource, Release } from '../rollout/release.ts'
 import { formatTarget, type Target, type TargetKey } from '../rollout/target.ts'
 import { hashSpec, renderRelease, type SiteServer, siteFolder } from '../spec/release.ts'
-import { compareWishes, newRepo, newReport, newTarget, problemLimit } from './config-pass.ts'
+import { compareWishes, newRepo, newReport, newTarget, passRepo, problemLimit } from './config-pass.ts'
 import type { DockerHost, GitHub, Log, Mirror, RepoAccess, Store } from './ports.ts'
 import { dueHosts, heldHosts, holdHosts, setDue } from './rebuild-due.ts'
 import type { Desired, Revision, TargetRecord } from './records.ts'
@@ -27,6 +27,8 @@ export type RebuildParts = {
   mirror: (access: RepoAccess) => Promise<Mirror>
   specs: SpecReader
   siteServer: SiteServer
+  /** Longest life of a deployment that is queued for what the head wants otherwise. */
+  deadlineMs: number
   log: Log
 }
 
@@ -49,6 +51,8 @@ export type RebuildReport = {
   targets: RebuiltTarget[]
   /** What kept something from being rebuilt; it is held back and tried again. */
   problems: { subject: string; reason: string; hint: string }[]
+  /** True where something that was held back is not any more. */
+  released: boolean
 }
 
 /**
@@ -66,7 +70,8 @@ export async function rebuildIfEmpty(
 }
 
 /**
- * Rebuilds the records of all hosts on which that is due, from labels, release folders and git. Changes nothing on a
+ * Rebuilds the records of all hosts on which that is due, from labels, release folders and git, and queues what the
+ * head wants otherwise: a healer that came first would take a rollout that was cut short for drift. Changes nothing on a
  * host. Whatever cannot be looked at now stays due: nothing of it is deployed before. Safe to repeat and to kill: a
  * record that has an applied release already is left as it is. null where nothing is due.
  */
@@ -76,7 +81,7 @@ export async function rebuildStore(
 ): Promise<RebuildReport | null> {
   const due = await dueHosts(parts.store, parts.hosts.keys())
   if (due.length === 0) return null
-  const report: RebuildReport = { hosts: [], targets: [], problems: [] }
+  const report: RebuildReport = { hosts: [], targets: [], problems: [], released: false }
   const surveys = await Promise.all(due.map((host) => surveyHost(parts, host, { report, ...options })))
   const found = surveys.flatMap((survey) => survey ?? [])
   const byRepo = Map.groupBy(
@@ -94,6 +99,7 @@ export async function rebuildStore(
         ...{ access: access.get(repo) ?? null, targets, surveyed, signal },
       })
       report.targets.push(...rebuilt)
+      report.released = true
       for (const host of surveyed) {
         await setDue(parts.store, host, (still) =>
           still === 'everything' ? still : still.filter((other) => other !== repo),
@@ -142,6 +148,7 @@ async function surveyHost(
       containers.map(({ spec }) => spec),
     )
     const repos = [...new Set(targets.map(({ standing }) => standing.target.repo))]
+    report.released ||= due === 'everything'
     await setDue(parts.store, name, () => repos)
     report.hosts.push({ host: name, containerCount: containers.length, error: null })
     return { host: name, targets }
@@ -214,7 +221,12 @@ async function rebuildRepo(
     const wanted = stored.desired !== null || wishOf(git.head, target) !== null
     rebuilt.push({ target: key, releaseId: release.id, commit: release.commit, from, wanted, surplus })
   }
-  if (access && git.head) await rebuildRevision(parts, { access, head: git.head, surveyed: input.surveyed })
+  if (!access || !git.head) return rebuilt
+  const { surveyed, signal } = input
+  await rebuildRevision(parts, { access, head: git.head, surveyed })
+  const passParts = { ...parts, onWish: () => {}, onRevision: () => {} }
+  const mirror = await parts.mirror(access)
+  await passRepo(passParts, { ...access, mirror }, { force: true, signal, rebuiltHosts: surveyed })
   return rebuilt
 }
 
@@ -395,10 +407,8 @@ async function rebuildRevision(
   const { repo, branch } = access
   const { commit, specs } = head
   const targets = new Map((await parts.store.listTargets()).map((record) => [record.key, record]))
-  const held = [...(await heldHosts(parts.store, repo))].filter((host) => !surveyed.has(host))
-  const wishes = compareWishes(parts, {
-    ...{ repo, commit, specs: specs.specs, targets, heldHosts: new Set(held) },
-  })
+  const held = await heldHosts(parts.store, repo, { but: surveyed })
+  const wishes = compareWishes(parts, { repo, commit, specs: specs.specs, targets, heldHosts: held })
   if (wishes.changed.length > 0) return
   const deploymentIds = [...targets.values()].flatMap(({ key, target, applied }) =>
     target.repo === repo && applied?.release.commit === commit
