@@ -16,6 +16,7 @@ import { ensureImage } from './images.ts'
 import { inputLabel } from './labels.ts'
 import type { networkMaker } from './networks.ts'
 import { refuseForeign } from './ownership.ts'
+import { removeByForce, removeImage, removeNetwork, removeVolume } from './removal.ts'
 
 export type ApplyOptions = {
   signal: AbortSignal
@@ -54,6 +55,8 @@ export async function applyStep(
       return files.pointLinks(step, { signal })
     case 'startContainer':
       return startContainer(engine, step.name, { signal })
+    case 'restartContainer':
+      return restartContainer(engine, step.name, { graceMs: step.graceMs, signal })
     case 'stopContainer':
       return stopContainer(engine, step.name, { graceMs: step.graceMs, signal })
     case 'removeContainer':
@@ -62,6 +65,12 @@ export async function applyStep(
       return files.removeRelease(step, { signal })
     case 'removeSite':
       return files.removeSite(step, { signal })
+    case 'removeNetwork':
+      return removeNetwork(engine, step.name, { owner, signal })
+    case 'removeVolume':
+      return removeVolume(engine, step.name, { owner, signal })
+    case 'removeImage':
+      return removeImage(engine, step, { owner, signal })
     default:
       return step satisfies never
   }
@@ -175,6 +184,25 @@ function startError(error: unknown, { name, host }: { name: string; host: string
   return error
 }
 
+/** One that is gone cannot be what was asked for: 404 stays an error, and the next look finds it missing. */
+async function restartContainer(
+  engine: Engine,
+  name: string,
+  { graceMs, signal }: CallOptions & { graceMs: number },
+): Promise<void> {
+  await engine.call(
+    `Restarting ${name}`,
+    (docker, callSignal) =>
+      docker
+        .getContainer(name)
+        .restart({ t: Math.ceil(graceMs / 1000), abortSignal: callSignal })
+        .catch((error: unknown) => {
+          throw startError(error, { name, host: engine.name })
+        }),
+    { signal, timeoutMs: graceMs + stopMarginMs },
+  )
+}
+
 /** A container that is stopped or gone is as wanted. */
 async function stopContainer(
   engine: Engine,
@@ -207,18 +235,7 @@ async function removeContainer(
   if (found === null) return
   refuseForeign(found.Config.Labels, { owner, subject: `container ${name}`, host: engine.name })
   await stopContainer(engine, id, { graceMs, signal })
-  await engine.call(
-    `Removing ${name}`,
-    async (docker, callSignal) => {
-      const container = docker.getContainer(id)
-      const removed = await unlessStatus(
-        [404, 409],
-        container.remove({ force: true, v: false, abortSignal: callSignal }),
-      )
-      if (removed !== null) return
-      // 409: somebody else's removal is under way. Until it ends the name is taken, and the container looks usable.
-      await unlessStatus([404], container.wait({ condition: 'removed', abortSignal: callSignal }))
-    },
-    { signal },
-  )
+  await engine.call(`Removing ${name}`, (docker, callSignal) => removeByForce(docker, id, callSignal), {
+    signal,
+  })
 }

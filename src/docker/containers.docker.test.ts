@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import Docker from 'dockerode'
 import { afterAll, beforeAll, expect, inject, test } from 'vitest'
-import type { HostEvent } from '../engine/ports.ts'
+import type { HostEvent, ResourceEvent } from '../engine/ports.ts'
+import { containerDrift } from '../rollout/drift.ts'
 import { TowlineError } from '../rollout/error.ts'
 import type { ContainerSpec } from '../rollout/release.ts'
 import type { HostStep } from '../rollout/step.ts'
@@ -73,6 +74,116 @@ test('a container is created with every setting of its spec, and observed so', a
     .toContain('a=b')
   await remove(spec.name)
   await docker.getVolume(volume).remove()
+})
+
+test('what stands is surveyed in the words it can be created from again, without a difference', async () => {
+  const volume = `towline-${owner}-kept`
+  const labels = { 'towline.owner': owner }
+  await apply({ do: 'ensureVolume', phase: 'copying_files', volume: { name: volume, labels } })
+  const spec = containerSpec('rich', {
+    role: 'site',
+    entrypoint: ['/bin/sh', '-c'],
+    command: ['trap "exit 0" QUIT; while :; do sleep 0.1; done'],
+    environment: { GREETING: 'a=b', EMPTY: '', MORE: 'line\nline "é"' },
+    user: 'nobody',
+    workingDir: '/tmp',
+    ports: [
+      { hostIp: '127.0.0.1', hostPort: 18_932, containerPort: 8080, protocol: 'tcp' },
+      { hostIp: '127.0.0.1', hostPort: null, containerPort: 8081, protocol: 'tcp' },
+      { hostIp: null, hostPort: null, containerPort: 5353, protocol: 'udp' },
+    ],
+    mounts: [
+      { type: 'volume', source: volume, target: '/data', readOnly: true },
+      { type: 'bind', source: '/etc/hostname', target: '/etc/name', readOnly: false },
+    ],
+    healthcheck: {
+      test: ['CMD-SHELL', 'true'],
+      intervalMs: 1_500,
+      timeoutMs: 1_000,
+      retries: 2,
+      startPeriodMs: 500,
+    },
+    restart: { name: 'on-failure', maxRetries: 3 },
+    cpus: 0.25,
+    memoryBytes: 64 * 1024 * 1024,
+    aliases: ['web', 'shop'],
+    stopSignal: 'SIGQUIT',
+    stopGraceMs: 7_000,
+    logMaxSize: '5m',
+    logMaxFiles: 2,
+    extraLabels: { 'towline.role': 'site' },
+  })
+  await run(spec)
+  const surveyed = await survey(spec.name)
+  expect(surveyed).toMatchObject({ state: 'running', createdAt: expect.stringMatching(/^20.*Z$/) })
+  // The image brings variables and a label of its own.
+  expect(surveyed?.spec).toEqual({
+    ...spec,
+    environment: { PATH: '/bin', VERSION: '1', ...spec.environment },
+    labels: { 'towline-demo.digest': expect.any(String), ...spec.labels },
+    ports: expect.arrayContaining(spec.ports),
+    mounts: expect.arrayContaining(spec.mounts),
+    aliases: expect.arrayContaining(spec.aliases),
+  })
+  await remove(spec.name)
+  const again = surveyed?.spec ?? spec
+  await run(again)
+  const observed = await observe(spec.name, { deep: true })
+  expect(observed && [containerDrift(again, observed), containerDrift(spec, observed)]).toEqual([[], []])
+  expect((await survey(spec.name))?.spec).toEqual(again)
+  await remove(spec.name)
+  await docker.getVolume(volume).remove()
+})
+
+test.each<[string, Partial<ContainerSpec>]>([
+  ['nothing', {}],
+  ['only a command', { command: ['sleep', '1000'] }],
+  ['only an entrypoint', { entrypoint: ['/bin/serve'] }],
+  ['no health check for an image that has one', noHealthcheck()],
+])('a spec that says %s is surveyed so that it stays the same', async (_what, overrides) => {
+  const spec = containerSpec('plain', { ...overrides, extraLabels: { 'towline.role': 'app' } })
+  await apply(createStep(spec))
+  const first = await survey(spec.name)
+  expect(first?.state).toBe('created')
+  await remove(spec.name)
+  await run(first?.spec ?? spec)
+  const observed = await observe(spec.name, { deep: true })
+  expect(observed && containerDrift(spec, observed)).toEqual([])
+  expect((await survey(spec.name))?.spec).toEqual(first?.spec)
+  expect(observed?.health).toBe('none')
+  await remove(spec.name)
+})
+
+test("a survey leaves out what is no target's", async () => {
+  await apply(createStep(containerSpec('builder', { extraLabels: { 'towline.role': 'build' } })))
+  expect(await survey('builder')).toBeUndefined()
+  await remove('builder')
+})
+
+test('an image whose reference lost its meaning is seen as it was asked for, where the host is observed deeply', async () => {
+  const image = docker.getImage('towline-demo/hello:1')
+  await image.tag({ repo: `towline-${owner}`, tag: 'moving' })
+  const spec = containerSpec('moved', { image: `towline-${owner}:moving` })
+  await apply(createStep(spec))
+  await docker.getImage(spec.image).remove()
+  expect((await observe(spec.name))?.image).toBe((await image.inspect()).Id)
+  expect((await observe(spec.name, { deep: true }))?.image).toBe(spec.image)
+  await remove(spec.name)
+})
+
+test('a container is restarted whatever it does; one that is gone is an error for the next look', async () => {
+  const step = { do: 'restartContainer', phase: 'updating_routes', name: 'again', graceMs: 1_000 } as const
+  await run(containerSpec('again'))
+  const before = await host.probe('again', { signal })
+  await apply(step)
+  const after = await host.probe('again', { signal })
+  expect(after.state).toBe('running')
+  expect(after.startedAt).not.toBe(before.startedAt)
+  await apply(stopStep('again'))
+  await apply(step)
+  expect((await observe('again'))?.state).toBe('running')
+  await remove('again')
+  await expect(apply(step)).rejects.toMatchObject({ fault: 'temporary' })
 })
 
 test('creating, starting, stopping and removing twice changes nothing the second time', async () => {
@@ -228,16 +339,23 @@ test('a list can be narrowed to one app, and never shows what another owner made
   await remove(spec.name)
 })
 
-test('events of our containers arrive, those of others do not', async () => {
+test('events of our containers, networks and volumes arrive, those of others do not', async () => {
   const events: HostEvent[] = []
+  const resources: ResourceEvent[] = []
   const stop = new AbortController()
   const opened = Promise.withResolvers<void>()
   const done = host.events({
     signal: stop.signal,
     onOpen: opened.resolve,
     onEvent: (event) => events.push(event),
+    onResource: (event) => resources.push(event),
   })
   await opened.promise
+  for (const name of [`towline-${owner}-gone`, `${owner}-strange`]) {
+    await (await docker.createNetwork({ Name: name })).remove()
+    await docker.createVolume({ Name: name })
+    await docker.getVolume(name).remove()
+  }
   const stranger = await docker.createContainer({ Image: 'towline-demo/busybox:1', Cmd: ['true'] })
   await stranger.start()
   const spec = containerSpec('eventful', { extraLabels: { 'towline.preview': '12' } })
@@ -257,6 +375,10 @@ test('events of our containers arrive, those of others do not', async () => {
     preview: 12,
     action: 'start',
   })
+  expect(resources).toEqual([
+    { host: 'web-1', kind: 'network', action: 'destroy', name: `towline-${owner}-gone` },
+    { host: 'web-1', kind: 'volume', action: 'destroy', name: `towline-${owner}-gone` },
+  ])
 })
 
 test('a local image resolves to its id, and one that nobody has is told apart from a registry that is away', async () => {
@@ -368,6 +490,15 @@ async function remove(name: string): Promise<void> {
 async function observe(name: string, options: { deep?: boolean } = {}) {
   const { containers } = await host.observe({ ...options, signal })
   return containers.find((container) => container.name === name)
+}
+
+async function survey(name: string) {
+  return (await host.survey({ signal })).find(({ spec }) => spec.name === name)
+}
+
+function noHealthcheck(): Partial<ContainerSpec> {
+  const healthcheck = { test: ['NONE'], intervalMs: 0, timeoutMs: 0, retries: 0, startPeriodMs: 0 }
+  return { image: 'towline-demo/slow:1', healthcheck }
 }
 
 function networkStep(name: string): HostStep {

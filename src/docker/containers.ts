@@ -4,6 +4,7 @@ import type { ContainerCreateOptions, ContainerInfo, ContainerInspectInfo } from
 import type { Probe } from '../engine/ports.ts'
 import type { ContainerState, Health, InspectedSettings, ObservedContainer } from '../rollout/observed.ts'
 import type { ContainerSpec, Healthcheck, Mount, PortBinding } from '../rollout/release.ts'
+import { roleLabel } from './labels.ts'
 import { lastLines } from './text.ts'
 
 const nanosecondsPerMs = 1_000_000
@@ -70,14 +71,55 @@ export function fromList(info: ContainerInfo): ObservedContainer {
 
 /**
  * What a list said, made exact by an inspect. State and health are the inspect's: measured on Engine 20.10, the list
- * goes on saying `running` for up to 80 ms after the `die` event, while an inspect waits until the end is noted.
+ * goes on saying `running` for up to 80 ms after the `die` event, while an inspect waits until the end is noted. So is
+ * the image: a list shows an id as soon as the reference the container was created from means nothing or something
+ * else on the host (measured: a digest that was untagged, a tag that was moved).
  */
 export function withInspection(listed: ObservedContainer, info: ContainerInspectInfo): ObservedContainer {
   return {
     ...listed,
+    image: info.Config.Image,
     state: info.State.Status as ContainerState,
     health: inspectedHealth(info),
     settings: inspectedSettings(info),
+  }
+}
+
+/**
+ * The spec a container could be created from again, from all an inspect says: `createPayload` the other way round. What
+ * the image brought along (environment, labels, command, health check, stop signal) is not told apart from what was
+ * asked for, so it is in the spec too, and stays the same.
+ */
+export function toSpec(info: ContainerInspectInfo): ContainerSpec {
+  const { HostConfig } = info
+  const Config: InspectedConfig = info.Config
+  const settings = inspectedSettings(info)
+  const network = networkOf(info)
+  const log = HostConfig.LogConfig?.Config as Record<string, string> | null | undefined
+  return {
+    name: info.Name.replace(/^\//, ''),
+    role: Config.Labels[roleLabel] === 'site' ? 'site' : 'app',
+    image: Config.Image,
+    entrypoint: words(Config.Entrypoint),
+    command: words(Config.Cmd),
+    environment: settings.environment,
+    user: Config.User || null,
+    workingDir: Config.WorkingDir || null,
+    ports: askedPorts(HostConfig.PortBindings),
+    mounts: info.Mounts.filter((mount) => isKept(mount)).map(observedMount),
+    healthcheck: Config.Healthcheck?.Test?.length ? healthcheckOf(Config.Healthcheck) : null,
+    restart: settings.restart,
+    cpus: settings.cpus,
+    memoryBytes: settings.memoryBytes,
+    network,
+    aliases: (info.NetworkSettings.Networks[network]?.Aliases ?? []).filter(
+      (alias: string) => alias !== info.Id.slice(0, shortIdLength),
+    ),
+    stopSignal: Config.StopSignal || null,
+    stopGraceMs: (Config.StopTimeout ?? defaultStopSeconds) * 1000,
+    labels: Config.Labels,
+    logMaxSize: log?.['max-size'] ?? defaultLog.maxSize,
+    logMaxFiles: Number(log?.['max-file'] ?? defaultLog.maxFiles),
   }
 }
 
@@ -98,14 +140,13 @@ function inspectedSettings(info: ContainerInspectInfo): InspectedSettings {
 /** The health check a container runs with, its own or its image's. null where it has none. */
 export function inspectedHealthcheck(info: ContainerInspectInfo): Healthcheck | null {
   const found = info.Config.Healthcheck
-  if (!found?.Test?.length || found.Test[0] === 'NONE') return null
-  return {
-    test: found.Test,
-    intervalMs: (found.Interval ?? 0) / nanosecondsPerMs,
-    timeoutMs: (found.Timeout ?? 0) / nanosecondsPerMs,
-    retries: found.Retries ?? 0,
-    startPeriodMs: (found.StartPeriod ?? 0) / nanosecondsPerMs,
-  }
+  return !found?.Test?.length || found.Test[0] === 'NONE' ? null : healthcheckOf(found)
+}
+
+/** A time of the host as it writes it, by our clock's format; null where it says none: Docker's zero is the year 1. */
+export function hostTime(text: string | number | undefined): string | null {
+  const time = new Date(typeof text === 'number' ? text * 1000 : (text ?? ''))
+  return time.getTime() > 0 ? time.toISOString() : null
 }
 
 export function toProbe(info: ContainerInspectInfo): Probe {
@@ -137,6 +178,54 @@ const healthStates = ['starting', 'healthy', 'unhealthy'] as const
 /** Lines kept of one failed check. Docker itself keeps five checks of up to 4 KiB. */
 const healthLogLines = 5
 
+/** Docker gives each container its short id as an alias, besides those that were asked for. */
+const shortIdLength = 12
+/** Docker's own default. */
+const defaultStopSeconds = 10
+/** What Towline gives a container that says nothing. */
+const defaultLog = { maxSize: '10m', maxFiles: 3 }
+
+/** dockerode's types leave two out. Source: Engine API, `ContainerConfig`. */
+type InspectedConfig = ContainerInspectInfo['Config'] & { StopSignal?: string; StopTimeout?: number | null }
+type InspectedHealthcheck = NonNullable<ContainerInspectInfo['Config']['Healthcheck']>
+
+function healthcheckOf(found: InspectedHealthcheck): Healthcheck {
+  return {
+    test: found.Test ?? [],
+    intervalMs: (found.Interval ?? 0) / nanosecondsPerMs,
+    timeoutMs: (found.Timeout ?? 0) / nanosecondsPerMs,
+    retries: found.Retries ?? 0,
+    startPeriodMs: (found.StartPeriod ?? 0) / nanosecondsPerMs,
+  }
+}
+
+/** The network it was created in; where somebody took it out of that, one it is in. */
+function networkOf({ HostConfig, NetworkSettings }: ContainerInspectInfo): string {
+  const asked = HostConfig.NetworkMode ?? ''
+  const names = Object.keys(NetworkSettings.Networks).sort()
+  return names.includes(asked) ? asked : (names[0] ?? asked)
+}
+
+function words(found: string | string[] | null | undefined): string[] | null {
+  return typeof found === 'string' ? [found] : (found ?? null)
+}
+
+/** As they were asked for, not as they are published now: the container may not run. */
+function askedPorts(bindings: unknown): PortBinding[] {
+  const found = (bindings ?? {}) as Record<string, { HostIp?: string; HostPort?: string }[] | null>
+  return Object.entries(found).flatMap(([key, asked]) => {
+    const [containerPort, protocol] = key.split('/')
+    return (asked ?? []).map(
+      ({ HostIp, HostPort }): PortBinding => ({
+        hostIp: HostIp || null,
+        hostPort: Number(HostPort) || null,
+        containerPort: Number(containerPort),
+        protocol: protocol === 'udp' ? 'udp' : 'tcp',
+      }),
+    )
+  })
+}
+
 function healthcheckPayload(healthcheck: Healthcheck) {
   return {
     Test: healthcheck.test,
@@ -165,12 +254,19 @@ function mountPayload(mount: Mount) {
   return { Type: mount.type, Source: mount.source, Target: mount.target, ReadOnly: mount.readOnly }
 }
 
+type AnyMount = ContainerInfo['Mounts'][number] | ContainerInspectInfo['Mounts'][number]
+
 /** A volume nobody asked for: an image that says `VOLUME` gets one with a random name, 64 hex digits long. */
-function isAnonymous(mount: ContainerInfo['Mounts'][number]): boolean {
+function isAnonymous(mount: AnyMount): boolean {
   return mount.Type === 'volume' && /^[0-9a-f]{64}$/.test(mount.Name ?? '')
 }
 
-function observedMount(mount: ContainerInfo['Mounts'][number]): Mount {
+/** What a spec can ask for. */
+function isKept(mount: AnyMount): boolean {
+  return (mount.Type === 'volume' && !isAnonymous(mount)) || mount.Type === 'bind'
+}
+
+function observedMount(mount: AnyMount): Mount {
   const isBind = mount.Type === 'bind'
   return {
     type: isBind ? 'bind' : 'volume',

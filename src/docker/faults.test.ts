@@ -13,7 +13,9 @@ import { followEvents } from './events.ts'
 import { execInContainer } from './exec.ts'
 import { siteFiles } from './files.ts'
 import { ensureImage, resolveImage } from './images.ts'
+import { takeInventory } from './inventory.ts'
 import { observeHost } from './observe.ts'
+import { removeNetwork } from './removal.ts'
 
 type Handler = (response: ServerResponse, request: IncomingMessage) => void
 
@@ -153,7 +155,7 @@ test('a program whose output ends while it still runs was cut off', async () => 
 test('an event stream that breaks ends the watch without an error, after what it brought', async () => {
   const engine = await fakeEngine({
     'GET /events': (response) => {
-      const labels = { 'towline.repo': 'acme/config', 'towline.app': 'shop' }
+      const labels = { 'towline.owner': 'owner', 'towline.repo': 'acme/config', 'towline.app': 'shop' }
       response.write(
         `${JSON.stringify({ Action: 'health_status: unhealthy', Actor: { Attributes: labels } })}\n`,
       )
@@ -204,13 +206,104 @@ test('a container that somebody else removes counts as removed only once it is g
   expect(isGone).toBe(true)
 })
 
+test.each(['dead', 'removing'])(
+  'a helper that is %s is waited for until it is gone, and made anew',
+  async (status) => {
+    const acts: string[] = []
+    const act =
+      (name: string, answer: object): Handler =>
+      (response) => {
+        acts.push(name)
+        response.end(JSON.stringify(answer))
+      }
+    const helper = 'towline-owner-files'
+    const engine = await fakeEngine({
+      [`GET /containers/${helper}/json`]: (response) =>
+        response.end(
+          JSON.stringify({
+            Id: 'old',
+            State: { Status: status },
+            Config: { Labels: { 'towline.owner': 'owner' } },
+          }),
+        ),
+      'DELETE /containers/old': (response) => response.writeHead(409).end('{"message":"in progress"}'),
+      'POST /containers/old/wait': act('waited', { StatusCode: 0 }),
+      'GET /images/busybox:1/json': (response) => response.end('{"Id":"sha256:1"}'),
+      'GET /images/sha256:1/json': (response) => response.end('{"Id":"sha256:1"}'),
+      'POST /volumes/create': (response) => response.writeHead(201).end('{}'),
+      'GET /volumes/towline-owner': (response) => response.end('{"Labels":{"towline.owner":"owner"}}'),
+      'POST /containers/create': (response) => {
+        acts.push('created')
+        response.writeHead(201).end('{"Id":"new"}')
+      },
+      'POST /containers/new/start': (response) => response.writeHead(204).end(),
+      'POST /containers/new/exec': (response) => response.writeHead(201).end('{"Id":"e1"}'),
+      'POST /exec/e1/start': (response) => response.end(),
+      'GET /exec/e1/json': (response) => response.end('{"Running":false,"ExitCode":0}'),
+    })
+    const files = siteFiles(engine, { owner: 'owner', image: 'busybox:1' })
+    expect(await files.observe({ signal })).toEqual({})
+    expect(acts).toEqual(['waited', 'created'])
+  },
+)
+
+const foreign = { Id: 'abc', Name: 'abc', Names: ['/abc'], Labels: { 'towline.owner': 'another' } }
+
+test.each<[string, unknown]>([
+  ['containers', [foreign]],
+  ['networks', [foreign]],
+  ['volumes', { Volumes: [foreign] }],
+  ['images', [{ ...foreign, Labels: null }]],
+])('an Engine that lists %s of others as ours is acted on in nothing', async (kind, answer) => {
+  const empty: Record<string, unknown> = {
+    containers: [],
+    networks: [],
+    volumes: { Volumes: null },
+    images: [],
+  }
+  const answers = { ...empty, [kind]: answer }
+  const engine = await fakeEngine({
+    'GET /info': (response) => response.end('{"ID":"E1","SystemTime":"2026-11-21T10:00:00.123456789Z"}'),
+    'GET /containers/json': (response) => response.end(JSON.stringify(answers.containers)),
+    'GET /networks': (response) => response.end(JSON.stringify(answers.networks)),
+    'GET /volumes': (response) => response.end(JSON.stringify(answers.volumes)),
+    'GET /images/json': (response) => response.end(JSON.stringify(answers.images)),
+  })
+  const files = siteFiles(engine, { owner: 'owner', image: 'busybox:1' })
+  const inventory = takeInventory(engine, { owner: 'owner', files, signal })
+  await expect(inventory).rejects.toMatchObject({
+    fault: 'operator',
+    message: expect.stringContaining('answers strangely'),
+  })
+})
+
+test('an Engine that does not say which one it is is acted on in nothing', async () => {
+  const engine = await fakeEngine({ 'GET /info': (response) => response.end('{"SystemTime":"soon"}') })
+  const files = siteFiles(engine, { owner: 'owner', image: 'busybox:1' })
+  await expect(takeInventory(engine, { owner: 'owner', files, signal })).rejects.toMatchObject({
+    fault: 'operator',
+  })
+})
+
+test('a proxy that lets nobody remove a network is the operator to change', async () => {
+  const network = { Id: 'n1', Name: 'towline-1', Labels: { 'towline.owner': 'owner' }, Containers: {} }
+  const engine = await fakeEngine({
+    'GET /networks/towline-1': (response) => response.end(JSON.stringify(network)),
+    'GET /containers/json': (response) => response.end('[]'),
+    'DELETE /networks/n1': (response) => response.writeHead(403).end('{"message":"forbidden"}'),
+  })
+  await expect(removeNetwork(engine, 'towline-1', { owner: 'owner', signal })).rejects.toMatchObject({
+    fault: 'operator',
+  })
+})
+
 const listedAsRunning = {
   Id: 'abc',
   Names: ['/shop-1'],
   Created: 0,
   State: 'running',
   Status: 'Up 2 minutes (healthy)',
-  Labels: {},
+  Labels: { 'towline.owner': 'owner' },
   Ports: [],
   Mounts: [],
   NetworkSettings: { Networks: {} },

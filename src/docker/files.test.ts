@@ -22,8 +22,8 @@ test('links and releases come out by site', () => {
       current: { kind: 'link', to: 'releases/r2', dangling: false },
       webroot: { kind: 'link', to: 'current/public', dangling: true },
       releases: [
-        { id: 'r2', complete: true },
-        { id: 'r3', complete: false },
+        { id: 'r2', complete: true, damage: null },
+        { id: 'r3', complete: false, damage: null },
       ],
     },
     'sites/blog': {
@@ -42,6 +42,17 @@ test('a link somebody gave a strange target is read as it is', () => {
     to,
     dangling: true,
   })
+})
+
+test('what bears no name of ours is nobody that could be removed', () => {
+  const output = rows(
+    ['sites/My Files', 'current', 'link', 'releases/r2'],
+    ['sites/docs', 'current', 'missing', ''],
+    ['sites/docs', 'release', 'incomplete', 'my notes'],
+  )
+  expect(Object.entries(parseSites(output)).map(([name, { releases }]) => [name, releases])).toEqual([
+    ['sites/docs', []],
+  ])
 })
 
 test('no sites are no sites', () => {

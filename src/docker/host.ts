@@ -7,13 +7,14 @@ import { execInContainer } from './exec.ts'
 import { siteFiles } from './files.ts'
 import { frameDecoder } from './frames.ts'
 import { resolveImage } from './images.ts'
+import { takeInventory } from './inventory.ts'
 import { networkMaker } from './networks.ts'
-import { observeHost } from './observe.ts'
+import { observeHost, surveyHost } from './observe.ts'
 import { lastLines } from './text.ts'
 
 /**
  * A Docker host as the engine sees it. Nothing is sent before the first call. `owner` is the id of this installation;
- * `images.helper` is an image with BusyBox or the like: `sh`, `find`, `stat`, `awk`, and a `mv` that knows `-T`.
+ * `images.helper` is an image with BusyBox or the like: `sh`, `find`, `stat`, `sha256sum`, `awk`, a `mv` that knows `-T`.
  */
 export function openDockerHost(options: {
   name: string
@@ -28,6 +29,8 @@ export function openDockerHost(options: {
   return {
     name,
     observe: (observeOptions) => observeHost(engine, { owner, files }, observeOptions),
+    inventory: ({ signal }) => takeInventory(engine, { owner, files, signal }),
+    survey: ({ signal }) => surveyHost(engine, { owner, signal }),
     resolveImage: (reference, resolveOptions) => resolveImage(engine, reference, resolveOptions),
     apply: (step, applyOptions) =>
       applyStep(engine, step, { parts: { owner, files, ensureNetwork }, options: applyOptions }),

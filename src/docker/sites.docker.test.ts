@@ -1,15 +1,22 @@
-import { spawn } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFile } from 'node:fs/promises'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { createServer, request } from 'node:http'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { buffer } from 'node:stream/consumers'
+import { promisify } from 'node:util'
 import Docker from 'dockerode'
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest'
 import type { ReleaseFile } from '../engine/ports.ts'
+import type { FoundEntry } from '../rollout/manifest.ts'
 import { volumeName } from '../rollout/target.ts'
 import { connectEngine } from './engine.ts'
 import { execInContainer } from './exec.ts'
 import { openDockerHost } from './host.ts'
+import { parseListings } from './release-listing.ts'
+import { readReleases } from './site-scripts.ts'
 
 const owner = `test${process.pid}sites`
 const folder = 'sites/docs-1a2b3c4d'
@@ -53,7 +60,7 @@ test('a release arrives whole, with its modes, and is observed as complete', asy
   expect(await inHelper('stat', '-c', '%a %n', 'assets', 'assets/deep', 'assets/deep/run.sh')).toBe(
     '755 assets\n755 assets/deep\n755 assets/deep/run.sh\n',
   )
-  expect((await observeSite())?.releases).toEqual([{ id: 'r1', complete: true }])
+  expect((await observeSite())?.releases).toEqual([{ id: 'r1', complete: true, damage: null }])
   expect(fractions.at(-1)).toBe(1)
   expect(fractions).toEqual([...fractions].sort((a, b) => a - b))
 })
@@ -67,25 +74,169 @@ test('a release that is whole is not fetched again', async () => {
   expect(await readFile(join(siteOnDisk, 'releases/again/index.html'), 'utf8')).toBe('once')
 })
 
-test('a release somebody took a file out of is written anew', async () => {
-  await writeRelease('damaged', [file('a.txt', 'a'), file('b.txt', 'b')])
-  await inHelper('rm', `/towline/${folder}/releases/damaged/b.txt`)
-  await writeRelease('damaged', [file('a.txt', 'a'), file('b.txt', 'b')])
-  expect(await readFile(join(siteOnDisk, 'releases/damaged/b.txt'), 'utf8')).toBe('b')
+const damages: [string, string, string[]][] = [
+  ['of the same size was changed', 'printf B > b.txt', ['b.txt: sha256 differs']],
+  ['was cut', ': > b.txt', ['b.txt: 0 bytes instead of 1']],
+  ['is missing', 'rm b.txt', ['b.txt: missing']],
+  ['was closed', 'chmod 600 b.txt', ['b.txt: mode 600 instead of 644']],
+  ['was added', 'touch -- "-rf"', ['-rf: not in the manifest']],
+  [
+    'was added whose name imitates a listing',
+    'd="$(printf "x\\n81a4 1 .")"; mkdir "$d" "a\\\\b"; touch "$d/b.txt"; rm b.txt',
+    [
+      'a?b: not in the manifest',
+      'b.txt: missing',
+      'x?81a4 1 .: not in the manifest',
+      'x?81a4 1 ./b.txt: not in the manifest',
+    ],
+  ],
+  ['became a link', 'mv b.txt ../b.txt; ln -s ../b.txt b.txt', ['b.txt: a link instead of a file']],
+  ['became a folder', 'rm b.txt; mkdir b.txt', ['b.txt: a folder instead of a file']],
+  ['has a pipe beside it', 'mkfifo pipe', ['pipe: not in the manifest']],
+  ['is in a folder that was closed', 'chmod 700 "dé p"', ['dé p: mode 700 instead of 755']],
+  ['is in a folder that became a link', 'rm -r "dé p"; ln -s /tmp "dé p"', damagedFolder()],
+]
+
+test.each(damages)(
+  'a release in which a file %s says so, and is written anew',
+  async (_what, harm, damage) => {
+    const files = [file('b.txt', 'b'), file(`dé p/-c "d' e`, 'c')]
+    await writeRelease('damaged', files)
+    expect(await verified('damaged')).toEqual([])
+    await inHelperAt(`/towline/${folder}/releases/damaged`, 'sh', '-c', harm)
+    expect(await verified('damaged')).toEqual(damage)
+    await writeRelease('damaged', files)
+    expect(await verified('damaged')).toEqual([])
+    await inHelperAt(`/towline/${folder}/releases`, 'rm', '-f', 'b.txt')
+  },
+)
+
+test('a release that was given to another user and closed is written anew', async () => {
+  await writeRelease('given', [file('a/b.txt', 'b')])
+  await promisify(execFile)('sh', [
+    '-c',
+    'chmod -R u=rwX,go= "$1" && chown -R 1234 "$1"',
+    'sh',
+    join(siteOnDisk, 'releases/given'),
+  ])
+  expect(await verified('given')).toHaveLength(3)
+  await writeRelease('given', [file('a/b.txt', 'b')])
+  expect(await verified('given')).toEqual([])
+  expect(await inHelperAt(`/towline/${folder}/releases`, 'ls', '-A')).not.toContain('.part')
+})
+
+test('a manifest somebody changed proves nothing', async () => {
+  await writeRelease('forged', [file('a.txt', 'a')])
+  const manifest = `/towline/${folder}/manifests/forged.json`
+  await inHelperAt('/', 'sh', '-c', `sed -i 's/"size":1/"size":2/' ${manifest}`)
+  expect(await verified('forged')).toEqual(['the manifest is not what was written'])
+  await writeRelease('forged', [file('a.txt', 'a')])
+  expect(await verified('forged')).toEqual([])
+})
+
+test.each([
+  ['a file', 'touch place'],
+  ['a link to a release that is whole', 'ln -s r1 place'],
+  ['a link to nowhere', 'ln -s nowhere place'],
+])('%s in the place of a release makes it incomplete, and gives way', async (_what, harm) => {
+  await writeRelease('place', [file('a.txt', 'a')])
+  await inHelperAt(`/towline/${folder}/releases`, 'sh', '-c', `rm -r place; ${harm}`)
+  const observed = await observeSite({ named: 'place' })
+  expect(observed?.releases).toContainEqual({ id: 'place', complete: false, damage: null })
+  await writeRelease('place', [file('a.txt', 'a')])
+  expect(await verified('place')).toEqual([])
+  expect(await verified('r1')).toEqual([])
+})
+
+test('what stands in the place of the folder of releases is set aside', async () => {
+  const other = 'sites/aside-1a2b3c4d'
+  await inHelperAt('/towline', 'sh', '-c', `mkdir ${other}; echo mine > ${other}/releases`)
+  await host.apply(
+    { ...writeStep('first'), site: { ...writeStep('first').site, folder: other } },
+    { signal, files: async () => [file('a.txt', 'a')] },
+  )
+  const { sites } = await host.observe({ files: [{ folder: other, releaseId: 'first' }], signal })
+  expect(sites?.[other]?.releases).toEqual([{ id: 'first', complete: true, damage: [] }])
+  expect(await inHelperAt(`/towline/${other}`, 'sh', '-c', 'cat releases.replaced-*')).toBe('mine\n')
+  await host.apply({ do: 'removeSite', phase: 'active', folder: other }, { signal })
+})
+
+test('any number of releases is verified, those that are not there left out', async () => {
+  await writeRelease('first', [file('a.txt', 'a')])
+  await writeRelease('last', [file('a.txt', 'a')])
+  await inHelperAt(`/towline/${folder}/releases/last`, 'rm', 'a.txt')
+  const ids = [...Array.from({ length: 9 }, () => 'first'), 'no-such', 'last']
+  const { sites } = await host.observe({ files: ids.map((releaseId) => ({ folder, releaseId })), signal })
+  expect(sites?.[folder]?.releases.filter(({ id }) => ids.includes(id))).toEqual([
+    { id: 'first', complete: true, damage: [] },
+    { id: 'last', complete: true, damage: ['a.txt: missing'] },
+  ])
+})
+
+test('an upload that was changed on its way never becomes a release', async () => {
+  await using proxy = await tamperingProxy()
+  const tampered = openDockerHost({
+    name: 'web-1',
+    endpoint: { kind: 'unix', socketPath: proxy.socketPath },
+    owner,
+    images: { helper: 'towline-demo/busybox:1' },
+  })
+  const files = async () => [file('index.html', 'genuine')]
+  await expect(tampered.apply(writeStep('tampered'), { signal, files })).rejects.toMatchObject({
+    fault: 'temporary',
+    message: expect.stringContaining('did not arrive'),
+  })
+  expect((await observeSite())?.releases.map(({ id }) => id)).not.toContain('tampered')
+  await host.apply(writeStep('tampered'), { signal, files })
+  expect(await verified('tampered')).toEqual([])
+})
+
+test('what a killed attempt left is not observed, and goes with its release or after an hour', async () => {
+  const site = `/towline/${folder}`
+  const leave =
+    'mkdir -p releases/.old.part releases/.r9.part; touch releases/.r9.part/x manifests/.r9.json.part'
+  await inHelperAt(site, 'sh', '-c', `${leave}; touch -d "2026-01-01 00:00" releases/.old.part`)
+  const ids = (await observeSite())?.releases.map(({ id }) => id)
+  expect(ids).not.toContain('r9')
+  await host.inventory({ signal })
+  expect(await inHelperAt(site, 'ls', '-A', 'releases')).not.toContain('.old.part')
+  expect(await inHelperAt(site, 'ls', '-A', 'releases')).toContain('.r9.part')
+  await remove('r9')
+  expect(await inHelperAt(site, 'find', '.', '-name', '*.part')).toBe('')
+})
+
+test('the scripts say the same with the tools of GNU', async () => {
+  await writeRelease('gnu', [file(`dé p/-c "d' e`, 'c'), file('empty', ''), file('run', 'x', 0o755)])
+  const root = join(siteOnDisk, '../..')
+  const places = [`${root}/${folder}`, 'gnu']
+  const gnu = await promisify(execFile)('sh', ['-c', readReleases, 'towline', root, ...places])
+  const busybox = await execInContainer(
+    engine,
+    {
+      container: helper,
+      argv: ['sh', '-c', readReleases, 'towline', '/towline', `/towline/${folder}`, 'gnu'],
+    },
+    { signal },
+  )
+  const [fromGnu] = parseListings(gnu.stdout)
+  const [fromBusybox] = parseListings(busybox.stdout)
+  const byPath = (a: FoundEntry, b: FoundEntry) => (a.path < b.path ? -1 : 1)
+  expect(fromGnu?.found.sort(byPath)).toEqual(fromBusybox?.found.sort(byPath))
+  expect(fromGnu?.found.length).toBe(5)
 })
 
 test('a directory without a manifest counts as incomplete, and is replaced with all that is in it', async () => {
   await inHelper('mkdir', '-p', `/towline/${folder}/releases/half`)
   await inHelper('touch', `/towline/${folder}/releases/half/stale.html`)
-  expect((await observeSite())?.releases).toContainEqual({ id: 'half', complete: false })
+  expect((await observeSite())?.releases).toContainEqual({ id: 'half', complete: false, damage: null })
   await writeRelease('half', [file('index.html', 'whole')])
-  expect((await observeSite())?.releases).toContainEqual({ id: 'half', complete: true })
+  expect((await observeSite())?.releases).toContainEqual({ id: 'half', complete: true, damage: null })
   expect(await inHelper('ls', `/towline/${folder}/releases/half`)).toBe('index.html\n')
 })
 
 test('a release may be empty', async () => {
   await writeRelease('empty', [])
-  expect((await observeSite())?.releases).toContainEqual({ id: 'empty', complete: true })
+  expect((await observeSite())?.releases).toContainEqual({ id: 'empty', complete: true, damage: null })
 })
 
 test('a file that leads out of its release is refused before anything is written', async () => {
@@ -147,7 +298,7 @@ test.each([
 ])('a helper that was %s is back with its files at the next use', async (_what, harm) => {
   await writeRelease('kept', [file('index.html', 'kept')])
   await harm()
-  expect((await observeSite())?.releases).toContainEqual({ id: 'kept', complete: true })
+  expect((await observeSite())?.releases).toContainEqual({ id: 'kept', complete: true, damage: null })
 })
 
 test('many uses at once share one helper', async () => {
@@ -251,8 +402,46 @@ async function remove(releaseId: string): Promise<void> {
   await host.apply({ do: 'removeRelease', phase: 'active', folder, releaseId }, { signal })
 }
 
-async function observeSite() {
-  return (await host.observe({ sites: true, signal })).sites?.[folder]
+async function observeSite({ named }: { named?: string } = {}) {
+  const files = named === undefined ? [] : [{ folder, releaseId: named }]
+  return (await host.observe({ sites: true, files, signal })).sites?.[folder]
+}
+
+/** What is damaged of a release. */
+async function verified(releaseId: string) {
+  return (await observeSite({ named: releaseId }))?.releases.find(({ id }) => id === releaseId)?.damage
+}
+
+function damagedFolder(): string[] {
+  return ['dé p: a link instead of a folder', `dé p/-c "d' e: missing`]
+}
+
+/** The Engine's socket, with a word in what is uploaded changed for one of the same length. */
+async function tamperingProxy() {
+  const place = await mkdtemp(join(tmpdir(), 'towline-tamper-'))
+  const socketPath = join(place, 'docker.sock')
+  const server = createServer(async (req, res) => {
+    const { method, url: path, headers } = req
+    const body = await buffer(req)
+    const upstream = request({ socketPath: endpoint.socketPath, method, path, headers }, (answer) => {
+      res.writeHead(answer.statusCode ?? 500, answer.headers)
+      answer.pipe(res)
+    })
+    upstream.on('error', () => res.destroy())
+    upstream.end(
+      method === 'PUT' ? Buffer.from(body.toString('latin1').replace('genuine', 'forgery'), 'latin1') : body,
+    )
+  })
+  server.listen(socketPath)
+  await once(server, 'listening')
+  return {
+    socketPath,
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections()
+      server.close()
+      await rm(place, { recursive: true, force: true })
+    },
+  }
 }
 
 async function inHelper(...argv: string[]): Promise<string> {

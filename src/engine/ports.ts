@@ -51,6 +51,9 @@ export type Probe = {
 /** A change on a host: a hint to look again, never a fact to act on. */
 export type HostEvent = { host: string; repo: string; app: string; preview: number | null; action: string }
 
+/** A network or volume that bears a name of ours is gone. A hint as well: whose it was, Docker does not say. */
+export type ResourceEvent = { host: string; kind: 'network' | 'volume'; action: 'destroy'; name: string }
+
 /** One Docker host, seen through the Engine API. Every call takes a signal and has a deadline of its own besides. */
 export type DockerHost = {
   name: string
@@ -102,6 +105,7 @@ export type DockerHost = {
     signal: AbortSignal
     onOpen: () => void
     onEvent: (event: HostEvent) => void
+    onResource?: (event: ResourceEvent) => void
   }): Promise<void>
 }
 
