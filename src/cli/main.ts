@@ -1,10 +1,16 @@
 #!/usr/bin/env node
 import { parseArgs } from 'node:util'
 import { pino } from 'pino'
-import { checkNodeVersion, readLocalEnvironment } from '../environment.ts'
+import {
+  checkNodeVersion,
+  type LocalEnvironment,
+  readEnvironment,
+  readLocalEnvironment,
+} from '../environment.ts'
 import { explain, TowlineError } from '../rollout/error.ts'
 import { apply } from './apply.ts'
 import type { CommandOptions } from './command.ts'
+import { doctorRebuild } from './doctor-rebuild.ts'
 import { plan } from './plan.ts'
 import { createPrint, type Output } from './print.ts'
 import { validate } from './validate.ts'
@@ -16,6 +22,11 @@ const usage = `towline <validate|plan|apply> <dir> [--json] [--config server.yam
   validate  check every spec of a folder; needs no Docker host
   plan      show what apply would change (exit 0: nothing, 2: changes, 1: problems)
   apply     bring the Docker hosts to what the folder says, and show each phase
+
+towline doctor --rebuild [--owner id] [--json] [--config server.yaml] [--data folder]
+
+  with the data folder lost: rebuild it from what stands on the hosts and from git, and change nothing there.
+  Takes the environment of the server, which must be stopped.
 
 Hosts come from server.yaml (--config or TOWLINE_CONFIG), else from DOCKER_HOST or the default socket.
 What was applied is remembered in --data or TOWLINE_DATA (default ./data).`
@@ -37,6 +48,19 @@ export async function runCommand(
       stdout.write(`${usage}\n`)
       return 0
     }
+    const print = createPrint({ json: values.json ?? false, output: stdout, errors: stderr })
+    // What went wrong is printed by the command; the log is for those who ask for it.
+    const log = pino({ level: options.variables.LOG_LEVEL ?? 'silent' }, stderr)
+    const places = (environment: LocalEnvironment) => ({
+      configPath: values.config ?? environment.configPath,
+      dataFolder: values.data ?? environment.dataFolder,
+    })
+    if (verb === 'doctor' && values.rebuild && dir === undefined) {
+      const environment = readEnvironment(options.variables)
+      const owner = values.owner ?? null
+      const all = { ...environment, ...places(environment) }
+      return await doctorRebuild({ environment: all, owner, print, signal: options.signal, log })
+    }
     const command = verb === undefined ? undefined : verbs[verb]
     if (!command || dir === undefined || more.length > 0) {
       stderr.write(`${verb !== undefined && !command ? `There is no command "${verb}".\n\n` : ''}${usage}\n`)
@@ -46,15 +70,10 @@ export async function runCommand(
     return await command({
       dir,
       repo: values.repo ?? null,
-      environment: {
-        ...environment,
-        configPath: values.config ?? environment.configPath,
-        dataFolder: values.data ?? environment.dataFolder,
-      },
-      print: createPrint({ json: values.json ?? false, output: stdout, errors: stderr }),
+      environment: { ...environment, ...places(environment) },
+      print,
       signal: options.signal,
-      // What went wrong is printed by the command; the log is for those who ask for it.
-      log: pino({ level: options.variables.LOG_LEVEL ?? 'silent' }, stderr),
+      log,
     })
   } catch (error) {
     const { reason, hint } = explain(error)
@@ -74,6 +93,8 @@ function readArguments(argv: string[]) {
         config: { type: 'string' },
         data: { type: 'string' },
         repo: { type: 'string' },
+        rebuild: { type: 'boolean' },
+        owner: { type: 'string' },
       },
     })
   } catch (error) {
