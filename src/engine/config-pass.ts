@@ -184,7 +184,7 @@ export function compareWishes(
 }
 
 function heldReason(host: string): string {
-  return `the records were lost, and it could not be looked at yet what stands on ${host}`
+  return `no record tells what stands on ${host}, and nobody could look yet`
 }
 
 /**

@@ -3,6 +3,7 @@ import type { CheckRun } from '../report/check-run.ts'
 import { TowlineError } from '../rollout/error.ts'
 import { planRelease } from '../rollout/plan.ts'
 import { volumeName } from '../rollout/target.ts'
+import { queueRerun } from './config-pass.ts'
 import { configRepo, serviceYaml } from './config-repo.fixture.ts'
 import { createEngine, type Engine } from './engine.ts'
 import { recordLog } from './log.fixture.ts'
@@ -135,6 +136,8 @@ function scene(files: Record<string, string>, hostNames = ['web-1']) {
   }
 }
 
+const rebuiltId = expect.stringMatching(/^rebuilt-[0-9a-f]{12}$/)
+const notProven = 'an older release still stands, so this one was not proven'
 const soon = (check: () => unknown) => vi.waitFor(check, { timeout: 10_000, interval: 10 })
 
 test('what stands as the head says is known again, and nothing is done or told', async () => {
@@ -250,9 +253,7 @@ test('a rollout that was cut short ends: the old release is the applied one, the
   expect(report?.targets).toMatchObject([
     {
       from: 'older commit',
-      surplus: [{ reason: /not proven/ }, { reason: /not proven/ }].map(() => ({
-        reason: expect.stringContaining('not proven'),
-      })),
+      surplus: [{ reason: notProven }, { reason: notProven }],
     },
   ])
   town.docker.host.checkHealth = async () => true
@@ -310,8 +311,8 @@ test('the run of the head can be asked for again after a rebuild', async () => {
   await town.deployAll()
   const told = town.runs.find(({ name }) => name === 'towline / shop@web-1')
   await town.lose()
-  const engine = await town.deployAll().catch(async () => running.at(-1))
-  await engine?.intake.accept({
+  const engine = await town.deployAll()
+  await engine.intake.accept({
     guid: 'guid-again',
     hint: {
       ...{ kind: 'rerunCheck', repo, headSha: told?.headSha ?? '' },
@@ -384,13 +385,56 @@ test('on a host that gives no answer nothing is deployed before it was looked at
   const [revision] =
     (await town.store().readRepo(repo))?.revisions.filter(({ commit }) => commit === head) ?? []
   expect(revision?.pausedTargets).toMatchObject([
-    { target: `${repo}:shop@web-2`, reason: expect.stringContaining('what stands on web-2') },
+    {
+      target: `${repo}:shop@web-2`,
+      reason: 'no record tells what stands on web-2, and nobody could look yet',
+    },
   ])
   second.host.survey = survey
   await engine.sweep({ deep: false })
   await soon(() => expect(town.images()).toEqual(['shop:2', 'shop:2', 'shop:2', 'shop:2']))
   const record = await town.store().readTarget(`${repo}:shop@web-2`)
   expect(record?.deployments.map(({ trigger }) => trigger)).toEqual(['rebuild', 'push'])
+})
+
+test('a Re-run asked for on a host that gives no answer waits until it was looked at', async () => {
+  const town = scene(shop('shop:1'))
+  await town.deployAll()
+  await town.lose()
+  const { survey } = town.docker.host
+  town.docker.host.survey = () => Promise.reject(new TowlineError('no answer', { fault: 'temporary' }))
+  const engine = await town.start()
+  const queuing = { store: town.store(), deadlineMs: 60_000, onWish: () => {} }
+  const id = await queueRerun(queuing, shopKey, { commit: 'c0ffee', trigger: 'rerun' })
+  await engine.sweep({ deep: false })
+  expect(town.docker.acts).toEqual([])
+  town.docker.host.survey = survey
+  await engine.sweep({ deep: false })
+  await soon(async () =>
+    expect(
+      (await town.store().readTarget(shopKey))?.deployments.map((each) => [each.trigger, each.phase]),
+    ).toEqual([
+      ['rebuild', 'active'],
+      ['rerun', 'active'],
+    ]),
+  )
+  expect((await town.store().readTarget(shopKey))?.applied?.deploymentId).toBe(id)
+  expect(town.images()).toEqual(['shop:1', 'shop:1'])
+})
+
+test('a Site that nothing tells of is known as it stands, with its releases', async () => {
+  const town = scene(docs('one'))
+  await town.deployAll()
+  await town.push(docs('two'))
+  await town.lose()
+  town.access(async () => [])
+  await rebuildIfEmpty(town.parts(), { signal })
+  const record = await town.store().readTarget(docsKey)
+  expect(record).toMatchObject({
+    applied: { release: { site: { source: { kind: 'unknown' }, root: '.' } } },
+    deployments: [{ id: rebuiltId }, { id: rebuiltId }],
+  })
+  expect(await town.due()).toEqual([])
 })
 
 test('while GitHub does not say which repos there are, what stands is neither rebuilt nor touched', async () => {

@@ -1,23 +1,22 @@
 import { explain, TowlineError } from '../rollout/error.ts'
 import type { ObservedSite, StandingContainer } from '../rollout/observed.ts'
-import {
-  attemptOf,
-  groupByTarget,
-  isSameRelease,
-  judgeStanding,
-  rebuiltDeployment,
-  releaseAsItStands,
-  type StandingRelease,
-  type StandingTarget,
-} from '../rollout/rebuild.ts'
-import type { FileSource, Release } from '../rollout/release.ts'
-import { formatTarget, type Target, type TargetKey } from '../rollout/target.ts'
-import { hashSpec, renderRelease, type SiteServer, siteFolder } from '../spec/release.ts'
-import { compareWishes, newRepo, newReport, newTarget, passRepo, problemLimit } from './config-pass.ts'
+import { groupByTarget, judgeStanding, type StandingTarget } from '../rollout/rebuild.ts'
+import { formatTarget, type TargetKey } from '../rollout/target.ts'
+import { type SiteServer, siteFolder } from '../spec/release.ts'
+import { compareWishes, newRepo, passRepo, problemLimit } from './config-pass.ts'
 import type { DockerHost, GitHub, Log, Mirror, RepoAccess, Store } from './ports.ts'
 import { dueHosts, heldHosts, holdHosts, setDue } from './rebuild-due.ts'
-import type { Desired, Revision, TargetRecord } from './records.ts'
-import type { ReadSpecs, SpecReader, WishedSpec } from './spec-reader.ts'
+import {
+  type AtCommit,
+  type Git,
+  type RebuiltFrom,
+  rebuildTarget,
+  toldReport,
+  unlabelled,
+  wishOf,
+} from './rebuilt-record.ts'
+import type { Applied, Revision, TargetRecord } from './records.ts'
+import type { SpecReader } from './spec-reader.ts'
 import { observeTimeoutMs } from './steps.ts'
 
 export type RebuildParts = {
@@ -31,9 +30,6 @@ export type RebuildParts = {
   deadlineMs: number
   log: Log
 }
-
-/** What the record of a target was rebuilt from. */
-export type RebuiltFrom = 'head' | 'older commit' | 'host alone'
 
 /** One target that was found, and what its record says now. `releaseId` is null where nothing of it was ever proven. */
 export type RebuiltTarget = {
@@ -185,16 +181,6 @@ async function listAccess(
   }
 }
 
-/** The specs of one commit of a repo. */
-type AtCommit = { commit: string; specs: ReadSpecs }
-
-type Git = {
-  /** null where the repo, or its branch, is gone. */
-  head: AtCommit | null
-  /** null where nobody can read that commit any more. */
-  older: (commit: string) => Promise<AtCommit | null>
-}
-
 async function rebuildRepo(
   parts: RebuildParts,
   input: {
@@ -267,122 +253,6 @@ async function openGit(
   }
 }
 
-/**
- * The record of one target, as far as anything tells. The head's spec says it best; else that of the commit it was
- * deployed from, so that the head is a change like any other; else the containers have to speak for themselves.
- */
-async function rebuildTarget(
-  parts: RebuildParts,
-  { target, applied, git }: { target: Target; applied: StandingRelease; git: Git },
-): Promise<{ record: TargetRecord; from: RebuiltFrom }> {
-  const asHead = renderStanding(parts, { target, applied, at: git.head })
-  if (asHead) return { record: recordOf(target, { applied, ...asHead }), from: 'head' }
-  const older = applied.commit === git.head?.commit ? null : await git.older(applied.commit)
-  const asOlder = renderStanding(parts, { target, applied, at: older })
-  if (asOlder) {
-    const left = git.head !== null && hasLeft(git.head, target)
-    const desired = left || git.head === null ? null : asOlder.desired
-    return { record: recordOf(target, { applied, ...asOlder, desired }), from: 'older commit' }
-  }
-  const settings = wishOf(git.head, target)?.located.spec ?? standingDefaults
-  const release = releaseAsItStands(applied, {
-    owner: parts.store.owner,
-    target,
-    monitorMs: settings.monitorMs,
-    keepReleases: settings.keepReleases,
-  })
-  return { record: recordOf(target, { applied, release, specHash: '', desired: null }), from: 'host alone' }
-}
-
-/** The release that stands, made from the spec of a commit. null where that spec does not say exactly that. */
-function renderStanding(
-  { store, siteServer }: RebuildParts,
-  { target, applied, at }: { target: Target; applied: StandingRelease; at: AtCommit | null },
-): { release: Release; specHash: string; desired: Desired } | null {
-  const wished = wishOf(at, target)
-  if (!at || !wished) return null
-  const { located, filesOid } = wished
-  const { spec, hash } = located
-  const specHash = hashSpec({ hash, filesOid, spec, siteServer })
-  const commit = spec.kind === 'Site' ? at.commit : applied.commit
-  const release = renderRelease(spec, {
-    owner: store.owner,
-    target,
-    deploymentId: deploymentIdOf(applied, at.commit),
-    commit,
-    attempt: attemptOf(applied.id),
-    epoch: applied.epoch,
-    specHash,
-    image: {
-      reference: spec.kind === 'Service' ? spec.image : siteServer.image,
-      pinned: applied.containers[0]?.spec.image ?? '',
-    },
-    source: sourceOf(wished, at.commit),
-    siteServer,
-  })
-  return isSameRelease(release, applied)
-    ? { release, specHash, desired: { commit, specHash, spec: located } }
-    : null
-}
-
-function wishOf(at: AtCommit | null, { app, host, preview }: Target): WishedSpec | null {
-  if (preview !== null) return null
-  const found = at?.specs.specs.find(
-    ({ located: { spec } }) => spec.name === app && spec.hosts.includes(host),
-  )
-  return found ?? null
-}
-
-/** An app is gone only where all of its commit can be read: a broken file may be the one that describes it. */
-function hasLeft(head: AtCommit, target: Target): boolean {
-  return wishOf(head, target) === null && head.specs.problems.length === 0
-}
-
-function sourceOf({ located: { spec }, filesOid }: WishedSpec, commit: string): FileSource | null {
-  if (spec.kind !== 'Site') return null
-  if ('inline' in spec.source) return { kind: 'inline', files: spec.source.inline }
-  return { kind: 'folder', commit, path: spec.source.files, treeOid: filesOid ?? '' }
-}
-
-/** Labels of a Site's server are of the deployment that made the server, which may be older than what it serves. */
-function deploymentIdOf({ kind, id, deploymentId, commit }: StandingRelease, servedCommit: string): string {
-  const isOwn = deploymentId !== '' && (kind === 'Service' || commit === servedCommit)
-  return isOwn ? deploymentId : `rebuilt-${id}`
-}
-
-function recordOf(
-  target: Target,
-  input: { applied: StandingRelease; release: Release; specHash: string; desired: Desired | null },
-): TargetRecord {
-  const { applied, release, specHash, desired } = input
-  const key = formatTarget(target)
-  const { at } = applied
-  const id = deploymentIdOf(applied, release.commit)
-  const others = applied.otherIds.map((otherId) => {
-    const other = {
-      ...release,
-      id: otherId,
-      inputHash: otherId,
-      site: release.site && { ...release.site, source: unknownSource },
-    }
-    return rebuiltDeployment({ id: `rebuilt-${otherId}`, target: key, specHash: '', release: other, at })
-  })
-  const deployments = [...others, rebuiltDeployment({ id, target: key, specHash, release, at })]
-  return {
-    ...newTarget(key, target),
-    desired,
-    attempted: { deploymentId: id, specHash, attempt: attemptOf(release.id) },
-    applied: { deploymentId: id, specHash, release, at },
-    deployments,
-    reports: Object.fromEntries(deployments.map((deployment) => [deployment.id, toldReport])),
-  }
-}
-
-const unknownSource: FileSource = { kind: 'unknown' }
-
-/** GitHub was told when it happened. */
-const toldReport = { ...newReport, done: true }
-
 /** What was wished or asked for while the host gave no answer stays; what was applied there already is better known. */
 function mergeRebuilt(known: TargetRecord | null, rebuilt: TargetRecord): TargetRecord {
   if (!known) return rebuilt
@@ -411,7 +281,7 @@ async function rebuildRevision(
   const wishes = compareWishes(parts, { repo, commit, specs: specs.specs, targets, heldHosts: held })
   if (wishes.changed.length > 0) return
   const deploymentIds = [...targets.values()].flatMap(({ key, target, applied }) =>
-    target.repo === repo && applied?.release.commit === commit
+    target.repo === repo && applied && isAskedBy(commit, applied)
       ? { target: key, deploymentId: applied.deploymentId }
       : [],
   )
@@ -435,6 +305,11 @@ async function rebuildRevision(
   })
 }
 
+/** Of a Site it may be known only that the commit says the same; then an older one asked for it. */
+function isAskedBy(commit: string, { deploymentId, release }: Applied): boolean {
+  return release.commit === commit && !deploymentId.startsWith(unlabelled)
+}
+
 function unapplied(key: string): never {
   throw new TowlineError(`${key} was rebuilt without a release`, { fault: 'bug' })
 }
@@ -444,5 +319,3 @@ const commitId = /^[0-9a-f]{40}$/
 const olderCommitLimit = 50
 /** A clone and some fetches of single commits. */
 const repoTimeoutMs = 5 * 60_000
-/** What `schemas/defaults.ts` says, for a release no spec is known of. */
-const standingDefaults = { monitorMs: 5_000, keepReleases: 5 }

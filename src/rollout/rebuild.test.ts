@@ -123,9 +123,15 @@ test.each<[string, Partial<ObservedSite>]>([
   ['current is missing', { current: none }],
   ['current is no link', { current: { kind: 'other' } }],
   ['current leads out of the releases', { current: link('/etc') }],
-  ['the release is not whole', { releases: [{ id: newId, complete: false, damage: null }] }],
 ])('of a Site nothing is applied where %s', (_, over) => {
   expect(judge([server], site(over)).applied).toBeNull()
+})
+
+test.each<[string, ObservedSite['releases']]>([
+  ['is not whole', [{ id: newId, complete: false, damage: null }]],
+  ['is gone', []],
+])('a release that is served and %s is for the healer to put right', (_, releases) => {
+  expect(judge([server], site({ releases })).applied?.id).toBe(newId)
 })
 
 test('a release that is not whole is not kept for a rollback', () => {

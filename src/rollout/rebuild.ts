@@ -79,7 +79,7 @@ const rules: {
     fits: ({ containers }) => containers.every(({ state }) => state === 'created'),
   },
   {
-    reason: 'nothing is served: the current link leads to no whole release',
+    reason: 'nothing is served: the current link names no release',
     fits: ({ kind }, _others, site) => kind === 'Site' && currentRelease(site) === null,
   },
   {
@@ -164,11 +164,13 @@ function replicaNumber({ spec }: StandingContainer): number {
   return Number(/-(\d+)$/.exec(spec.name)?.[1] ?? 0)
 }
 
-/** The release `current` leads to, where it is whole. */
+/**
+ * The release `current` names. It need not stand: links are switched to whole releases only, so what is missing by now is
+ * drift for the healer.
+ */
 function currentRelease(site: ObservedSite | null): string | null {
   if (site?.current.kind !== 'link') return null
-  const id = /^releases\/([^/]+)$/.exec(site.current.to)?.[1]
-  return wholeReleases(site).find((whole) => whole === id) ?? null
+  return /^releases\/([0-9a-f]{12}(?:-[1-9]\d*)?)$/.exec(site.current.to)?.[1] ?? null
 }
 
 function wholeReleases(site: ObservedSite | null): string[] {
