@@ -35,6 +35,9 @@ export const defaults = {
     progressDeadline: '5m',
     deadline: '30m',
     orphanGrace: '5m',
+    /** doco-cd's bound on restarts. */
+    healings: 5,
+    healingWindow: '5m',
     githubWriteInterval: '1s',
   },
   orphans: { remove: true, volumes: false },

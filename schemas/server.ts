@@ -147,6 +147,12 @@ export const Server = documentOf(
               default: defaults.schedule.poll,
             }),
           ),
+          repos: Type.Optional(
+            positiveDuration({
+              description:
+                'How often GitHub is asked for new commits and for what it could not deliver: for a server its webhooks cannot reach. Default: never, webhooks and the sweep do.',
+            }),
+          ),
         },
         { description: 'When to look again.' },
       ),
@@ -173,6 +179,18 @@ export const Server = documentOf(
             positiveDuration({
               description: 'How long a thing of ours that nothing explains is left before it is removed.',
               default: defaults.limits.orphanGrace,
+            }),
+          ),
+          healings: Type.Optional(
+            count(
+              defaults.limits.healings,
+              'How often one container, link or release is put right within `healingWindow`; then it is reported and left for an hour.',
+            ),
+          ),
+          healingWindow: Type.Optional(
+            positiveDuration({
+              description: 'The time within which `healings` counts.',
+              default: defaults.limits.healingWindow,
             }),
           ),
           githubWriteInterval: Type.Optional(

@@ -8,6 +8,7 @@ import { checkNodeVersion, type Environment, readEnvironment } from './environme
 import { createAccess } from './github/access.ts'
 import { createApp, gitHubAddress } from './github/app.ts'
 import { createChecks } from './github/checks.ts'
+import { createDeliveries } from './github/deliveries.ts'
 import { createServer } from './monitor/server.ts'
 import { loadServerConfig, openHosts } from './operator-config.ts'
 import { explain, TowlineError } from './rollout/error.ts'
@@ -50,7 +51,7 @@ export async function startTowline(environment: Environment, log: Logger): Promi
   const engine = createEngine({
     store,
     hosts,
-    github: { ...createChecks(access), repos: access.repos },
+    github: { ...createChecks(access), ...createDeliveries(app.probot), repos: access.repos },
     mirror: mirrors.open,
     specs: createSpecReader({ hosts: config.hosts.map(({ name }) => name), bindMounts: config.bindMounts }),
     files: {
@@ -61,6 +62,7 @@ export async function startTowline(environment: Environment, log: Logger): Promi
     },
     siteServer: config.images.site,
     limits: config.limits,
+    orphans: config.orphans,
     schedule: config.schedule,
     log,
   })

@@ -3,6 +3,7 @@ import { isApplied } from '../engine/dry-run.ts'
 import { watchHosts } from '../engine/host-watch.ts'
 import type { Mirror } from '../engine/ports.ts'
 import type { Revision, TargetRecord } from '../engine/records.ts'
+import { createStatistics } from '../engine/statistics.ts'
 import type { TargetParts } from '../engine/steps.ts'
 import { passTarget, pausedReason, waitingDependents } from '../engine/target-pass.ts'
 import { createTracker } from '../engine/tracker.ts'
@@ -29,10 +30,18 @@ export async function apply(options: CommandOptions): Promise<number> {
 async function applyWorkspace(workspace: Workspace, { print, signal, log }: CommandOptions): Promise<number> {
   const { store, config } = workspace
   const failures: string[] = []
-  const watch = watchHosts(workspace.hosts.values(), { onConnected: () => {}, onEvent: () => {}, log })
+  const watch = watchHosts(workspace.hosts.values(), {
+    onConnected: () => {},
+    onLost: () => {},
+    onEvent: () => {},
+    log,
+  })
   const parts: TargetParts = {
     ...workspace,
     tracker: createTracker({ pollMs: config.schedule.pollMs, watch }),
+    progressDeadlineMs: config.limits.progressDeadlineMs,
+    healing: config.limits.healing,
+    statistics: createStatistics(),
     onChange: (key) => {
       printing = printing.then(() => show(key))
     },
@@ -84,6 +93,8 @@ async function applyWorkspace(workspace: Workspace, { print, signal, log }: Comm
     for (const { target, reason } of paused) print.line(`${print.style('bold', target)} paused: ${reason}`)
     print.value({ problems, paused })
     for (const key of keys) queue.add(key)
+    watch.start()
+    queue.start()
     while (queue.size().waiting + queue.size().running > 0) await sleep(settleLookMs, signal)
     await printing
     const records = await wantedTargets(workspace)

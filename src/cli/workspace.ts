@@ -1,5 +1,6 @@
 import { mkdir } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
+import { alwaysKnown } from '../engine/host-status.ts'
 import type { FileTree, Store } from '../engine/ports.ts'
 import { createSpecReader, type SpecReader } from '../engine/spec-reader.ts'
 import type { TargetParts } from '../engine/steps.ts'
@@ -21,7 +22,10 @@ export type SpecFolder = {
 
 /** A folder of specs together with its hosts and the store of this installation. */
 export type Workspace = SpecFolder &
-  Pick<TargetParts, 'hosts' | 'files' | 'siteServer'> & { store: Store; close(): Promise<void> }
+  Pick<TargetParts, 'hosts' | 'hostStatus' | 'healing' | 'files' | 'siteServer'> & {
+    store: Store
+    close(): Promise<void>
+  }
 
 export async function openSpecFolder({ dir, environment, repo }: CommandOptions): Promise<SpecFolder> {
   const config = await loadServerConfig(environment)
@@ -48,6 +52,8 @@ export async function openWorkspace(options: CommandOptions): Promise<Workspace>
     ...folder,
     store,
     hosts: await openHosts(folder.config, store.owner),
+    hostStatus: alwaysKnown,
+    healing: folder.config.limits.healing,
     siteServer: folder.config.images.site,
     // A folder holds one commit. Files an older one asked for are the same as long as git's id of them is.
     files: {

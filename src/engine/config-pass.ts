@@ -348,6 +348,7 @@ export function newTarget(key: string, target: Target): TargetRecord {
     reports: {},
     healing: null,
     drift: null,
+    untoldDrifts: [],
     removal: null,
   }
 }

@@ -1,14 +1,15 @@
 import { describeStep, renderPlan } from '../report/plan-lines.ts'
-import type { Deployment } from '../rollout/deployment.ts'
+import type { Deployment, StuckReason } from '../rollout/deployment.ts'
 import { explain, faultOf, TowlineError } from '../rollout/error.ts'
 import type { WorkPhase } from '../rollout/phase.ts'
-import { planRelease, planRemoval } from '../rollout/plan.ts'
+import { lostVolumes, planRelease, planRemoval, type TargetView } from '../rollout/plan.ts'
 import type { FileSource, Release } from '../rollout/release.ts'
 import type { Step } from '../rollout/step.ts'
+import { StuckError } from '../rollout/stuck.ts'
 import { renderRelease } from '../spec/release.ts'
 import { type Journal, openJournal } from './journal.ts'
-import type { Log } from './ports.ts'
 import type { TargetRecord } from './records.ts'
+import type { Counter } from './statistics.ts'
 import { executeSteps, observeTarget, observeTimeoutMs, type TargetParts, type TargetWork } from './steps.ts'
 import { backoffMs, sleep } from './wait.ts'
 
@@ -22,18 +23,25 @@ export async function runDeployment(
   deployment: Deployment,
 ): Promise<void> {
   const journal = openJournal(parts, work, deployment.id)
-  const deadline = AbortSignal.timeout(Math.max(1, remainingMs(deployment)))
+  if (deployment.resumedCount >= resumeLimit) {
+    await failDeployment(parts, work, { journal, error: resumedTooOften(deployment) })
+    return
+  }
+  if (deployment.phase !== 'queued') {
+    await journal.write({ type: 'resumed', message: `resumed after restart in ${deployment.phase}` })
+    parts.statistics.count('deploymentsResumed')
+  }
+  const deadline = AbortSignal.timeout(Math.max(1, remainingMs(journal.deployment())))
   const signal = AbortSignal.any([work.signal, deadline])
   const bounded = { ...work, signal }
   try {
-    if (deployment.phase !== 'queued')
-      await journal.write({ type: 'resumed', message: 'resumed after restart' })
-    const release = await withRetries(() => rollOut(parts, bounded, journal), { signal, log: parts.log })
+    const release = await withRetries(() => rollOut(parts, bounded, journal), { parts, work, signal })
     await journal.succeed(release)
+    parts.statistics.count('deploymentsSucceeded')
   } catch (error) {
     if (work.signal.aborted) throw work.signal.reason
     if (faultOf(error) === 'stale') throw error
-    const failure = deadline.aborted ? pastDeadline(deployment) : error
+    const failure = deadline.aborted ? new StuckError('deadline', deployment, lifetimeMs(deployment)) : error
     await failDeployment(parts, work, { journal, error: failure })
     return
   }
@@ -44,7 +52,8 @@ export async function runDeployment(
 async function rollOut(parts: TargetParts, work: TargetWork, journal: Journal): Promise<Release> {
   await journal.write({ type: 'phase', phase: 'pulling_source', message: 'resolving what goes in' })
   const release = journal.deployment().release ?? (await pinRelease(parts, work, journal.deployment()))
-  let view = await observeTarget(parts, work)
+  let view = await observeTarget(parts, work, release)
+  refuseLostVolumes(work.record, view)
   const plan = planRelease(release, view, { prove: true, keepReleaseIds: null })
   if (!journal.deployment().release) {
     await journal.write({ type: 'pinned', release, changes: renderPlan(plan) })
@@ -133,7 +142,7 @@ async function executePhases(
       message: due.length > 0 ? phaseMessage(due) : 'nothing to change',
     })
     await executeSteps(parts, work, due, {
-      readyTimeoutMs: spec?.progressDeadlineMs ?? defaultReadyTimeoutMs,
+      readyTimeoutMs: spec?.progressDeadlineMs ?? parts.progressDeadlineMs,
       onProgress: (fraction, message) => journal.progress(phase, fraction, message),
     })
   }
@@ -159,8 +168,18 @@ function isBeforeActive(step: Step): boolean {
   return step.phase !== 'active'
 }
 
+/** A new release of the app would find an empty volume where its data was, and nobody would have been told. */
+function refuseLostVolumes({ applied, desired }: TargetRecord, view: TargetView): void {
+  const lost = applied ? lostVolumes(applied.release, view) : []
+  if (lost.length === 0 || desired?.spec.spec.recreateVolumes) return
+  throw new TowlineError(`${lost.map(({ subject }) => subject).join(', ')} is gone, with the data in it`, {
+    fault: 'operator',
+    hint: 'Put the volume back from a backup, or set rollout.recreateVolumes in the spec to start on an empty one.',
+  })
+}
+
 /** The old release goes back into place before the failure is reported, so that the report is true. */
-async function failDeployment(
+export async function failDeployment(
   parts: TargetParts,
   work: TargetWork,
   { journal, error }: { journal: Journal; error: unknown },
@@ -171,7 +190,16 @@ async function failDeployment(
   const previous = await restorePrevious(parts, { ...work, record: await journal.record() })
   if (fault === 'bug')
     parts.log.error({ err: error, target: work.record.key }, 'deployment failed by a bug of ours')
-  await journal.write({ type: 'failed', fault, reason, hint, logTail, previous })
+  const stuck = error instanceof StuckError ? { stuck: error.stuck } : {}
+  await journal.write({ type: 'failed', fault, reason, hint, logTail, previous, ...stuck })
+  parts.statistics.count('deploymentsFailed')
+  if (error instanceof StuckError) parts.statistics.count(stuckCounters[error.stuck])
+}
+
+const stuckCounters: Record<StuckReason, Counter> = {
+  deadline: 'stuckDeadline',
+  progress: 'stuckProgress',
+  claim: 'stuckClaim',
 }
 
 async function restorePrevious(parts: TargetParts, work: TargetWork): Promise<string> {
@@ -243,23 +271,31 @@ export function keptReleaseIds(record: TargetRecord, release: Release): string[]
   return [...new Set(proven.reverse())].slice(0, release.keepReleases)
 }
 
+/** A host that is away is waited for, bounded by the deployment's deadline; a host that answers gets five tries. */
 async function withRetries<T>(
   attempt: () => Promise<T>,
-  options: { signal: AbortSignal; log: Log },
+  { parts, work, signal }: { parts: TargetParts; work: TargetWork; signal: AbortSignal },
 ): Promise<T> {
+  const host = work.host.name
   for (let failureCount = 1; ; failureCount += 1) {
     try {
       return await attempt()
     } catch (error) {
-      if (faultOf(error) !== 'temporary' || failureCount >= temporaryFailureLimit || options.signal.aborted)
-        throw error
-      options.log.warn({ failureCount, ...explain(error) }, 'a deployment step failed; trying again')
+      if (faultOf(error) !== 'temporary' || signal.aborted) throw error
       await sleep(
         error instanceof TowlineError && error.retryAfterMs !== null
           ? error.retryAfterMs
           : backoffMs(failureCount, retryBackoff),
-        options.signal,
+        signal,
       )
+      if (parts.hostStatus.unknownSince(host) !== null) {
+        parts.log.warn({ host, target: work.record.key }, 'the host is away; the deployment waits for it')
+        await parts.hostStatus.whenKnown(host, signal)
+        failureCount = 0
+        continue
+      }
+      if (failureCount >= temporaryFailureLimit) throw error
+      parts.log.warn({ failureCount, ...explain(error) }, 'a deployment step failed; trying again')
     }
   }
 }
@@ -269,19 +305,26 @@ function remainingMs({ deadlineAt, createdAt, startedAt }: Deployment): number {
   return Date.parse(deadlineAt) - (startedAt === null ? Date.parse(createdAt) : Date.now())
 }
 
-function pastDeadline(deployment: Deployment): TowlineError {
-  const beganAt = deployment.startedAt ?? deployment.createdAt
-  const minutes = Math.round((Date.parse(deployment.deadlineAt) - Date.parse(beganAt)) / 60_000)
-  return new TowlineError(`not finished after ${minutes} min, the limit of a whole deployment`, {
-    fault: 'rejected',
-    hint: 'Raise limits.deadline in server.yaml if it really needs longer.',
-  })
+function lifetimeMs({ deadlineAt, startedAt, createdAt }: Deployment): number {
+  return Date.parse(deadlineAt) - Date.parse(startedAt ?? createdAt)
+}
+
+/** A deployment that brings Towline down each time it is tried must not be tried for ever. */
+function resumedTooOften({ resumedCount, phase }: Deployment): TowlineError {
+  return new TowlineError(
+    `given up in ${phase}: Towline ended ${resumedCount} times while it worked on this`,
+    {
+      fault: 'operator',
+      hint: 'Look into the server log for why it ended (memory, a supervisor, a crash), then press Re-run.',
+    },
+  )
 }
 
 /** After its own work the host is looked at again; two rounds cover a container that died meanwhile. */
 const convergencePasses = 3
 const temporaryFailureLimit = 5
 const retryBackoff = { baseMs: 1_000, capMs: 30_000 }
-const defaultReadyTimeoutMs = 300_000
+/** Restarts of the machine and updates of Towline come to a few; more is a loop. */
+const resumeLimit = 10
 const restoreTimeoutMs = 300_000
 const logTailLines = 30

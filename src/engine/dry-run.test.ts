@@ -4,11 +4,13 @@ import { volumeName } from '../rollout/target.ts'
 import { passRepo } from './config-pass.ts'
 import { configRepo, serviceYaml } from './config-repo.fixture.ts'
 import { planRepo } from './dry-run.ts'
+import { alwaysKnown } from './host-status.ts'
 import { recordLog } from './log.fixture.ts'
 import { memoryStore } from './memory-store.fixture.ts'
 import { modelFiles, modelHost } from './model-host.fixture.ts'
 import { advanceStored, failure } from './records.fixture.ts'
 import { createSpecReader } from './spec-reader.ts'
+import { createStatistics } from './statistics.ts'
 import { passTarget } from './target-pass.ts'
 import { createTracker } from './tracker.ts'
 
@@ -28,6 +30,10 @@ function scene(files: Record<string, string>) {
     tracker: createTracker({ pollMs: 1_000, watch: { subscribe: () => () => {} } }),
     files: modelFiles,
     siteServer: { image: 'caddy:2', command: [] },
+    hostStatus: alwaysKnown,
+    progressDeadlineMs: 300_000,
+    healing: { limit: 5, windowMs: 300_000 },
+    statistics: createStatistics(),
     onChange: () => {},
     log: recordLog(),
   }

@@ -22,7 +22,12 @@ export type TargetPlan = {
   drift: Drift[]
 }
 
-type DryRunParts = Pick<TargetParts, 'store' | 'hosts' | 'files' | 'siteServer'> & { specs: SpecReader }
+type DryRunParts = Pick<
+  TargetParts,
+  'store' | 'hosts' | 'hostStatus' | 'healing' | 'files' | 'siteServer'
+> & {
+  specs: SpecReader
+}
 
 /** Plans a whole config repo against its real hosts. Changes neither hosts nor the store. */
 export async function planRepo(

@@ -23,7 +23,7 @@ afterEach(async () => {
 })
 
 /** One config repo, one host and a GitHub that keeps the newest state of each run. */
-function scene(store: Store = memoryStore()) {
+function scene(store: Store = memoryStore(), { reposMs = null }: { reposMs?: number | null } = {}) {
   const docker = modelHost({ volume: volumeName(store.owner) })
   const config = configRepo(shop())
   const log = recordLog()
@@ -35,6 +35,8 @@ function scene(store: Store = memoryStore()) {
       runs[id - 1] = check
     },
     findCheckRun: async () => null,
+    missedDeliveries: async () => ({ missed: [], whole: true }),
+    readDelivery: async () => null,
   }
   let emit: (event: HostEvent) => void = () => {}
   docker.host.events = async ({ signal, onOpen, onEvent }) => {
@@ -53,8 +55,17 @@ function scene(store: Store = memoryStore()) {
       specs: createSpecReader({ hosts: ['web-1'], bindMounts: [] }),
       files: modelFiles,
       siteServer: { image: 'caddy:2', command: [] },
-      limits: { total: 4, perHost: 2, deadlineMs: 1_800_000, githubWriteIntervalMs: 1 },
-      schedule: { sweep: '0 0 1 1 *', pollMs: 20 },
+      limits: {
+        total: 4,
+        perHost: 2,
+        progressDeadlineMs: 300_000,
+        deadlineMs: 1_800_000,
+        orphanGraceMs: 300_000,
+        healing: { limit: 5, windowMs: 300_000 },
+        githubWriteIntervalMs: 1,
+      },
+      orphans: { remove: true, volumes: false },
+      schedule: { sweep: '0 0 1 1 *', stuck: '0 0 1 1 *', pollMs: 20, reposMs },
       log,
     })
     running.push(engine)
@@ -118,6 +129,98 @@ test('a push whose webhook got lost is found by the sweep', async () => {
   const report = await engine.sweep({ deep: false })
   expect(report.repos).toEqual([{ repo, error: null }])
   await soon(() => expect(serving()).toEqual(['shop:2']))
+})
+
+test('a Re-run nobody delivered is done at the start, once', async () => {
+  const first = scene()
+  first.docker.answer(() => ({ state: 'dead' }))
+  const before = first.start()
+  await before.start()
+  await soon(async () => expect(await first.results()).toEqual(['failed']))
+  await before.stop()
+  const [failed] = (await first.store.readTarget(key))?.deployments ?? []
+  const { commit: headSha = '', id: externalId = '' } = failed ?? {}
+  const missed = { guid: 'guid-missed', attemptId: '1', event: 'check_run.rerequested' }
+  const hint = { kind: 'rerunCheck', repo, headSha, name: 'towline / shop@web-1', externalId } as const
+  first.github.missedDeliveries = async () => ({ missed: [missed], whole: true })
+  first.github.readDelivery = async ({ guid }) => [{ guid, hint }]
+  first.docker.answer(() => ({}))
+  const engine = first.start()
+  expect(engine.catchUp()).toBeNull()
+  await engine.start()
+  await soon(async () => expect(await first.results()).toEqual(['failed', 'succeeded']))
+  expect(engine.catchUp()).toMatchObject({ recoveredCount: 1, error: null })
+  expect(await engine.intake.accept({ guid: 'guid-missed', hint })).toBe('duplicate')
+  await engine.sweep({ deep: true })
+  expect(await first.results()).toEqual(['failed', 'succeeded'])
+})
+
+test('what GitHub does not say of missed deliveries holds up no sweep, and is asked at the next one', async () => {
+  const { start, github, serving } = scene()
+  const answers: (() => void)[] = []
+  github.missedDeliveries = () =>
+    new Promise((_resolve, reject) =>
+      answers.push(() => reject(new TowlineError('', { fault: 'temporary' }))),
+    )
+  const engine = start()
+  await engine.start()
+  await soon(() => expect(serving()).toEqual(['shop:1']))
+  answers[0]?.()
+  await soon(() => expect(engine.catchUp()).not.toBeNull())
+  await engine.sweep({ deep: false })
+  await soon(() => expect(answers).toHaveLength(2))
+  answers[1]?.()
+})
+
+test('missed deliveries are looked for as soon as an outage of GitHub ends', async () => {
+  const { start, github, config } = scene()
+  const missedDeliveries = vi.fn(github.missedDeliveries)
+  github.missedDeliveries = missedDeliveries
+  const engine = start()
+  await engine.start()
+  await soon(() => expect(engine.catchUp()).not.toBeNull())
+  await engine.sweep({ deep: false })
+  const { probe } = config.mirror
+  config.mirror.probe = () => Promise.reject(new TowlineError('no answer', { fault: 'temporary' }))
+  await engine.sweep({ deep: false })
+  await engine.sweep({ deep: false })
+  expect(missedDeliveries).toHaveBeenCalledTimes(1)
+  config.mirror.probe = probe
+  await engine.sweep({ deep: false })
+  await soon(() => expect(missedDeliveries).toHaveBeenCalledTimes(2))
+  await engine.sweep({ deep: false })
+  expect(missedDeliveries).toHaveBeenCalledTimes(2)
+})
+
+test('where repos are polled, a push and a Re-run need no webhook and no sweep', async () => {
+  const { start, config, serving, github, results, store } = scene(memoryStore(), { reposMs: 20 })
+  await start().start()
+  await soon(() => expect(serving()).toEqual(['shop:1']))
+  config.commit(shop('shop:2'))
+  await soon(() => expect(serving()).toEqual(['shop:2']))
+  await soon(async () => expect(await results()).toEqual(['succeeded', 'succeeded']))
+  const newest = (await store.readTarget(key))?.deployments.at(-1)
+  const { commit: headSha = '', id: externalId = '' } = newest ?? {}
+  github.readDelivery = async ({ guid }) => [
+    { guid, hint: { kind: 'rerunCheck', repo, headSha, name: 'towline / shop@web-1', externalId } },
+  ]
+  github.missedDeliveries = async () => ({
+    missed: [{ guid: 'guid-missed', attemptId: '1', event: 'check_run.rerequested' }],
+    whole: true,
+  })
+  await soon(async () => expect(await results()).toEqual(['succeeded', 'succeeded', 'succeeded']))
+})
+
+test('polling a head that has not moved downloads nothing', async () => {
+  const { start, config, serving } = scene(memoryStore(), { reposMs: 10 })
+  const probe = vi.fn(config.mirror.probe)
+  config.mirror.probe = probe
+  await start().start()
+  await soon(() => expect(serving()).toEqual(['shop:1']))
+  const fetchCount = config.fetchCount()
+  const probeCount = probe.mock.calls.length
+  await soon(() => expect(probe.mock.calls.length).toBeGreaterThan(probeCount + 5))
+  expect(config.fetchCount()).toBe(fetchCount)
 })
 
 test('a webhook of a repo Towline does not work on is let go', async () => {

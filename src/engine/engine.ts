@@ -1,19 +1,28 @@
 import { schedule } from 'node-cron'
+import type { StuckReason } from '../rollout/deployment.ts'
 import { explain, faultOf, TowlineError } from '../rollout/error.ts'
-import { formatTarget, parseTarget } from '../rollout/target.ts'
+import { formatTarget } from '../rollout/target.ts'
 import type { SiteServer } from '../spec/release.ts'
+import { type CatchUpStatus, createCatchUp } from './catch-up.ts'
 import { type ConfigParts, passRepo } from './config-pass.ts'
+import { createHostStatus } from './host-status.ts'
 import { watchHosts } from './host-watch.ts'
 import { createIntake, type Intake } from './intake.ts'
+import { createOrphanSearch } from './orphan-search.ts'
 import { createOutbox } from './outbox.ts'
+import { keepPolling } from './polling.ts'
 import type { DockerHost, GitHub, HostEvent, Log, Mirror, RepoAccess, Store } from './ports.ts'
-import { type RebuildReport, raiseEpochs, rebuildIfEmpty, rebuildStore } from './rebuild.ts'
+import { type RebuildReport, rebuildIfEmpty, rebuildStore } from './rebuild.ts'
 import { dueHosts, isRepoDue } from './rebuild-due.ts'
 import type { DeliveryHint, TargetRecord } from './records.ts'
+import { recover } from './recovery.ts'
 import { rerun } from './rerun.ts'
 import { singleFlight } from './single-flight.ts'
 import type { SpecReader } from './spec-reader.ts'
+import { createStatistics } from './statistics.ts'
+import type { EngineStatus, OrphanStatus } from './status.ts'
 import type { TargetParts } from './steps.ts'
+import { createStuckWatch, type StuckFinding } from './stuck-watch.ts'
 import { type HostSweep, sweepHost } from './sweep.ts'
 import { passTarget, pausedReason, waitingDependents } from './target-pass.ts'
 import { createTracker } from './tracker.ts'
@@ -28,18 +37,41 @@ export type EngineParts = {
   specs: SpecReader
   files: TargetParts['files']
   siteServer: SiteServer
-  limits: { total: number; perHost: number; deadlineMs: number; githubWriteIntervalMs: number }
-  schedule: { sweep: string; pollMs: number }
+  limits: {
+    total: number
+    perHost: number
+    progressDeadlineMs: number
+    deadlineMs: number
+    orphanGraceMs: number
+    healing: { limit: number; windowMs: number }
+    githubWriteIntervalMs: number
+  }
+  orphans: { remove: boolean; volumes: boolean }
+  /** `reposMs` is the time between two polls of the repos; null for none. */
+  schedule: { sweep: string; stuck: string; pollMs: number; reposMs: number | null }
   log: Log
 }
 
 /** What a sweep found, per host, and what became of the repos. */
-export type SweepReport = { hosts: HostSweep[]; repos: { repo: string; error: string | null }[] }
+export type SweepReport = {
+  hosts: HostSweep[]
+  repos: { repo: string; error: string | null }[]
+  orphans: OrphanStatus[]
+}
 
 export type Engine = {
   intake: Intake
-  /** Looks at everything now. While one runs, all who ask share the one that follows it. */
-  sweep(options: { deep: boolean }): Promise<SweepReport>
+  /**
+   * Looks at everything now. While one runs, all who ask share the one that follows it. `dryRun` only says what is due.
+   */
+  sweep(options: { deep: boolean; dryRun?: boolean }): Promise<SweepReport>
+  /** Looks at one target again now, also where healing has given up. False where nobody knows it. */
+  reconcile(key: string): Promise<boolean>
+  /** Open deployments that do not get on, as the last look for them found. */
+  stuck(): StuckFinding[]
+  status(): Promise<EngineStatus>
+  /** How the last look for missed deliveries went; null before the first has ended. */
+  catchUp(): CatchUpStatus | null
   /** Takes up what an earlier process left, looks at everything, then keeps doing so. */
   start(): Promise<void>
   /** Ends waits, lets acts on hosts finish, leaves what is unfinished to the next start. */
@@ -51,25 +83,38 @@ export function createEngine(parts: EngineParts): Engine {
   const { store, hosts, log } = parts
   const shutdown = new AbortController()
   const holder = `${process.pid}-${Date.now()}`
+  const startedAt = new Date().toISOString()
+  const statistics = createStatistics()
+  const hostStatus = createHostStatus({ store, hosts: hosts.keys(), log })
   const waits = new Map<string, AbortController>()
+  /** Targets whose work is to be ended because it gets nowhere. */
+  const stuckTargets = new Map<string, StuckReason>()
+  let lastStuck: StuckFinding[] = []
+  let lastSweep: EngineStatus['lastSweep'] = null
+  let recovered = false
   const access = new Map<string, RepoAccess>()
   /** Repos whose last pass here was whole. Any other's head is read again: a crash or a failure may have cut it short. */
   const read = new Set<string>()
   let lastDeepMs = 0
+  let wasAnswered = true
+  let polling: Promise<void> | null = null
   /** Settled once nothing that the store lost is taken for new. null before the first try, and after one that failed. */
-  let recovered: Promise<void> | null = null
-  /** Hosts whose highest epoch was read, by name: what is given from now on is higher. */
-  const met = new Map<string, Promise<void>>()
+  let rebuilt: Promise<void> | null = null
 
   const outbox = createOutbox({ ...parts, writeIntervalMs: parts.limits.githubWriteIntervalMs })
   const watch = watchHosts(hosts.values(), {
-    onConnected: (host) => void sweepOne(host),
+    onConnected,
+    onLost: hostStatus.lost,
     onEvent,
     log,
   })
   const targetParts: TargetParts = {
     ...parts,
     tracker: createTracker({ pollMs: parts.schedule.pollMs, watch }),
+    hostStatus,
+    progressDeadlineMs: parts.limits.progressDeadlineMs,
+    healing: parts.limits.healing,
+    statistics,
     onChange: (key) => {
       outbox.markTarget(key)
       outbox.markRepo(repoOf(key))
@@ -78,7 +123,7 @@ export function createEngine(parts: EngineParts): Engine {
   const queue = createWorkQueue({
     total: parts.limits.total,
     perGroup: parts.limits.perHost,
-    groupOf: hostOf,
+    groupOf: (key) => key.slice(key.indexOf('@') + 1),
     run: runTarget,
     onError: onTargetError,
   })
@@ -93,18 +138,33 @@ export function createEngine(parts: EngineParts): Engine {
   const repos = singleFlight((repo, force) => lookAtRepo(repo, force))
   const rebuilds = singleFlight(() => rebuildLate())
   const sweeps = singleFlight((_key, deep) => sweepAll(deep))
+  const orphans = createOrphanSearch({
+    store,
+    repos: () => access.keys(),
+    settings: { ...parts.orphans, graceMs: parts.limits.orphanGraceMs },
+    holder,
+    statistics,
+    log,
+  })
+  const stuckWatch = createStuckWatch({
+    store,
+    progressDeadlineMs: parts.limits.progressDeadlineMs,
+    inWork: (key) => queue.has(key),
+    onStuck,
+  })
   const intake = createIntake({ store, log, handle })
+  const catchUp = createCatchUp({ ...parts, accept: intake.accept, signal: shutdown.signal })
 
   /** What was lost is rebuilt before anything is decided from what the store says. */
-  function recover(): Promise<void> {
-    recovered ??= rebuildIfEmpty(rebuildParts, { signal: shutdown.signal }).then(
+  function rebuildLost(): Promise<void> {
+    rebuilt ??= rebuildIfEmpty(rebuildParts, { signal: shutdown.signal }).then(
       (report) => void logRebuild(report),
       (error: unknown) => {
-        recovered = null
+        rebuilt = null
         throw error
       },
     )
-    return recovered
+    return rebuilt
   }
 
   /** What could not be looked at before is rebuilt now; then nothing of it is held back any more. */
@@ -131,33 +191,19 @@ export function createEngine(parts: EngineParts): Engine {
   async function takeUp() {
     for (const record of await store.listTargets()) {
       outbox.markTarget(record.key)
-      if (openCount(record) > 0) queue.add(record.key)
+      if (openCount(record) > 0) queue.add(record.key, { priority: 'user' })
     }
     for (const { repo } of await store.listRepos()) outbox.markRepo(repo)
   }
 
-  /** A store put back from a backup may not know of epochs that a host has seen. A host that gives no answer is asked again. */
-  function meet(name: string): Promise<void> {
-    const signal = AbortSignal.any([shutdown.signal, AbortSignal.timeout(meetTimeoutMs)])
-    const meeting =
-      met.get(name) ??
-      Promise.resolve(hosts.get(name)?.observe({ signal })).then((seen) =>
-        raiseEpochs(store, seen?.containers ?? []),
-      )
-    met.set(name, meeting)
-    return meeting.catch((error: unknown) => {
-      met.delete(name)
-      log.debug({ host: name, ...explain(error) }, 'the epochs of a host could not be read')
-    })
-  }
-
   async function runTarget(key: string) {
-    await meet(hostOf(key))
     const wait = new AbortController()
     waits.set(key, wait)
     try {
       const signal = AbortSignal.any([shutdown.signal, wait.signal])
-      const next = await passTarget(targetParts, key, { holder, signal })
+      const stuck = stuckTargets.get(key) ?? null
+      stuckTargets.delete(key)
+      const next = await passTarget(targetParts, key, { holder, signal, stuck })
       if (next) queue.add(key, next)
       for (const dependent of await waitingDependents(store, key)) queue.add(dependent)
     } finally {
@@ -168,6 +214,7 @@ export function createEngine(parts: EngineParts): Engine {
   function onTargetError(key: string, error: unknown) {
     if (shutdown.signal.aborted) return
     const superseded = faultOf(error) === 'cancelled'
+    if (faultOf(error) === 'stale') statistics.count('fenceRejections')
     if (!superseded) log.error({ target: key, err: error, ...explain(error) }, 'a pass over a target failed')
     queue.add(key, superseded ? { priority: 'user' } : { delayMs: passRetryMs })
   }
@@ -186,13 +233,44 @@ export function createEngine(parts: EngineParts): Engine {
     if (healingActions.has(action)) queue.add(formatTarget({ repo, app, host, preview }))
   }
 
+  /** Ends its waits; the pass after that closes it with the reason and puts the old release back. */
+  function onStuck({ target, deploymentId, reason }: StuckFinding) {
+    log.error({ target, deploymentId, reason }, 'a deployment is stuck; it is ended')
+    stuckTargets.set(target, reason)
+    waits.get(target)?.abort(new TowlineError(`${target} is stuck (${reason})`, { fault: 'cancelled' }))
+    queue.add(target, { priority: 'user' })
+  }
+
+  /** Each (re)connection asks for a whole look; what waited for the host goes on at once. */
+  async function onConnected(host: string) {
+    hostStatus.answered(host)
+    void sweepOne(host)
+    for (const record of await store.listTargets()) {
+      if (record.target.host === host && openCount(record) > 0) queue.add(record.key, { priority: 'user' })
+    }
+  }
+
+  async function reconcile(key: string): Promise<boolean> {
+    if ((await store.readTarget(key)) === null) return false
+    await store.updateTarget(key, (stored) => {
+      if (!stored) throw new TowlineError(`the record of ${key} is gone`, { fault: 'stale' })
+      return stored.healing ? { ...stored, healing: null } : stored
+    })
+    queue.add(key, { priority: 'user' })
+    return true
+  }
+
   async function handle(hint: DeliveryHint) {
+    if (hint.kind === 'rerunCheck') {
+      const drifted = (await store.listTargets()).find(({ drift }) => drift?.episode.id === hint.externalId)
+      if (drifted) return void (await reconcile(drifted.key))
+    }
     if (hint.kind === 'repo') return repos.run(hint.repo)
     if (await rerun(configParts, hint)) await repos.run(hint.repo, { force: true })
   }
 
   async function lookAtRepo(repo: string, force: boolean): Promise<void> {
-    await recover()
+    await rebuildLost()
     if (await isRepoDue(store, repo)) await rebuilds.run('all')
     const signal = AbortSignal.any([shutdown.signal, AbortSignal.timeout(repoPassTimeoutMs)])
     if (!access.has(repo)) await refreshAccess(signal)
@@ -211,21 +289,53 @@ export function createEngine(parts: EngineParts): Engine {
   }
 
   async function sweepAll(forceDeep: boolean): Promise<SweepReport> {
+    const at = new Date().toISOString()
+    const beganAtMs = performance.now()
     const deep = forceDeep || Date.now() - lastDeepMs >= deepIntervalMs
     if (deep) lastDeepMs = Date.now()
     // At the same time: a GitHub that is slow or away must not hold up healing, nor a host that hangs a push.
     const [swept, sweptRepos] = await Promise.all([
       Promise.all([...hosts.keys()].map((name) => sweepOne(name, deep))),
-      sweepRepos(),
+      sweepRepos(deep),
     ])
-    return { hosts: swept.flatMap((host) => host ?? []), repos: sweptRepos }
+    const found = await searchOrphans({ dryRun: false })
+    lastSweep = { at, durationMs: Math.round(performance.now() - beganAtMs) }
+    statistics.count('sweeps')
+    return { hosts: swept.flatMap((host) => host ?? []), repos: sweptRepos, orphans: found }
+  }
+
+  /** What a sweep would do, and nothing done. */
+  async function dryRun(): Promise<SweepReport> {
+    const signal = AbortSignal.any([shutdown.signal, AbortSignal.timeout(hostSweepTimeoutMs)])
+    const swept = await Promise.all(
+      [...hosts.values()].map((host) => sweepHost(targetParts, host, { deep: true, signal })),
+    )
+    const repoList = [...access.keys()].map((repo) => ({ repo, error: null }))
+    return { hosts: swept, repos: repoList, orphans: await searchOrphans({ dryRun: true }) }
+  }
+
+  /** A host that does not answer is no reason to leave the others untidied. */
+  async function searchOrphans(options: { dryRun: boolean }): Promise<OrphanStatus[]> {
+    const signal = AbortSignal.any([shutdown.signal, AbortSignal.timeout(hostSweepTimeoutMs)])
+    const found = await Promise.all(
+      [...hosts.values()]
+        .filter(({ name }) => hostStatus.unknownSince(name) === null)
+        .map((host) =>
+          orphans.look(host, { ...options, signal }).catch((error: unknown) => {
+            if (!shutdown.signal.aborted)
+              log.warn({ host: host.name, ...explain(error) }, 'a host could not be searched for orphans')
+            return []
+          }),
+        ),
+    )
+    return found.flat()
   }
 
   async function sweepOne(name: string, deep = false): Promise<HostSweep | null> {
     const host = hosts.get(name)
     if (!host || shutdown.signal.aborted) return null
     try {
-      await recover()
+      await rebuildLost()
       if ((await dueHosts(store, [name])).length > 0) await rebuilds.run('all')
     } catch (error) {
       if (shutdown.signal.aborted) return null
@@ -235,15 +345,35 @@ export function createEngine(parts: EngineParts): Engine {
     }
     const signal = AbortSignal.any([shutdown.signal, AbortSignal.timeout(hostSweepTimeoutMs)])
     const found = await sweepHost(targetParts, host, { deep, signal })
-    if ('due' in found) for (const { target } of found.due) queue.add(target)
+    if ('error' in found) {
+      if (!shutdown.signal.aborted)
+        hostStatus.lost(name, new TowlineError(found.error, { fault: 'temporary' }))
+      return found
+    }
+    if (found.targetCount > 0 && hostStatus.answered(name)) void onConnected(name)
+    for (const { target } of found.due) queue.add(target)
     return found
   }
 
-  async function sweepRepos(): Promise<SweepReport['repos']> {
+  /** The heads first: a Re-run that is found then is answered by what the repos want now. Nobody waits for the search. */
+  async function sweepRepos(deep: boolean): Promise<SweepReport['repos']> {
     const signal = AbortSignal.any([shutdown.signal, AbortSignal.timeout(repoPassTimeoutMs)])
-    await refreshAccess(signal).catch((error: unknown) => {
-      log.warn(explain(error), 'GitHub did not say which repos there are; going on with those known')
-    })
+    const listed = await refreshAccess(signal).then(
+      () => true,
+      (error: unknown) => {
+        log.warn(explain(error), 'GitHub did not say which repos there are; going on with those known')
+        return false
+      },
+    )
+    const found = await lookAtRepos('warn')
+    const isBack = !wasAnswered
+    wasAnswered = listed && anyAnswered(found)
+    void catchUp.look({ force: deep || (isBack && wasAnswered) })
+    return found
+  }
+
+  /** A head that has not moved costs one question to git. */
+  function lookAtRepos(failureLevel: 'warn' | 'debug'): Promise<SweepReport['repos']> {
     return Promise.all(
       [...access.keys()].map(async (repo) => {
         try {
@@ -251,11 +381,18 @@ export function createEngine(parts: EngineParts): Engine {
           return { repo, error: null }
         } catch (error) {
           if (!shutdown.signal.aborted)
-            log.warn({ repo, ...explain(error) }, 'a config repo could not be read')
+            log[failureLevel]({ repo, ...explain(error) }, 'a config repo could not be read')
           return { repo, error: explain(error).reason }
         }
       }),
     )
+  }
+
+  /** The sweep says what fails; a poll is too frequent for that. */
+  async function pollRepos(): Promise<boolean> {
+    const found = await lookAtRepos('debug')
+    await catchUp.look({ force: true })
+    return anyAnswered(found)
   }
 
   async function pauseEnded(repo: string): Promise<boolean> {
@@ -268,21 +405,55 @@ export function createEngine(parts: EngineParts): Engine {
     noOverlap: true,
     maxRandomDelay: sweepJitterMs,
   })
+  const stuckCron = schedule(parts.schedule.stuck, lookForStuck, { timezone: 'UTC', noOverlap: true })
+
+  async function lookForStuck() {
+    lastStuck = await stuckWatch.look()
+  }
 
   return {
     intake,
-    sweep: ({ deep }) => sweeps.run('all', { force: deep }),
+    sweep: ({ deep, dryRun: isDry = false }) => (isDry ? dryRun() : sweeps.run('all', { force: deep })),
+    reconcile,
+    stuck: () => lastStuck,
+    status: async () => ({
+      startedAt,
+      recovered,
+      hosts: hostStatus.records().map(({ host, engineId, unknownSince, lastSeenAt }) => ({
+        host,
+        engineId,
+        unknownSince,
+        lastSeenAt,
+      })),
+      queue: queue.size(),
+      lastSweep,
+      orphans: orphans.found(),
+      counts: statistics.read(),
+    }),
+    catchUp: catchUp.status,
+    /** In this order: what was left unfinished, then what GitHub has to hear, then everything else. */
     async start() {
-      await recover()
+      await rebuildLost()
+      const signal = AbortSignal.any([shutdown.signal, AbortSignal.timeout(hostSweepTimeoutMs)])
+      await recover({ store, hosts, hostStatus, onChange: targetParts.onChange, log }, { signal })
+      recovered = true
       await takeUp()
+      queue.start()
+      await lookForStuck()
       await intake.resume()
+      watch.start()
+      const { reposMs } = parts.schedule
+      if (reposMs !== null)
+        polling = keepPolling({ intervalMs: reposMs, poll: pollRepos, signal: shutdown.signal })
       await sweeps.run('all', { force: true })
     },
     async stop() {
       shutdown.abort(new TowlineError('Towline is stopping', { fault: 'cancelled' }))
       await cron.destroy()
-      await Promise.all([intake.stop(), watch.stop(), queue.stop(), repos.idle(), sweeps.idle()])
-      await Promise.allSettled([recovered, rebuilds.idle()])
+      await stuckCron.destroy()
+      await Promise.all([intake.stop(), watch.stop(), queue.stop(), repos.idle(), sweeps.idle(), polling])
+      await Promise.allSettled([rebuilt, rebuilds.idle()])
+      await catchUp.idle()
       await outbox.stop()
     },
   }
@@ -292,8 +463,9 @@ function openCount(record: TargetRecord): number {
   return record.deployments.filter(({ result }) => result === null).length
 }
 
-function hostOf(targetKey: string): string {
-  return parseTarget(targetKey)?.host ?? ''
+/** Whether GitHub answered for any repo: one that fails alone is no outage. */
+function anyAnswered(repos: SweepReport['repos']): boolean {
+  return repos.length === 0 || repos.some(({ error }) => error === null)
 }
 
 function repoOf(targetKey: string): string {
@@ -301,13 +473,21 @@ function repoOf(targetKey: string): string {
 }
 
 /** Events after which a container may no longer be what it should be. Starting and creating are our own doing. */
-const healingActions = new Set(['die', 'stop', 'kill', 'destroy', 'oom', 'pause', 'rename', 'update'])
+const healingActions = new Set([
+  'die',
+  'stop',
+  'kill',
+  'destroy',
+  'oom',
+  'pause',
+  'rename',
+  'update',
+  'health_status',
+])
 
 const passRetryMs = 10_000
 const repoPassTimeoutMs = 10 * 60_000
 const hostSweepTimeoutMs = 60_000
-/** One list call. The work that waits for it finds out for itself where the host gives no answer. */
-const meetTimeoutMs = 10_000
 /** What the list call does not show is compared at least hourly. */
 const deepIntervalMs = 60 * 60_000
 /** Spreads the sweeps of many installations; small against the default of five minutes. */

@@ -26,12 +26,15 @@ function handHost(name: string): { host: DockerHost; streams: Stream[] } {
 function watch(...hosts: DockerHost[]) {
   const seen: string[] = []
   const log = recordLog()
+  const onLost = vi.fn()
   const watched = watchHosts(hosts, {
     onConnected: (host) => seen.push(`${host} connected`),
+    onLost,
     onEvent: ({ host, app, action }) => seen.push(`${host} ${app} ${action}`),
     log,
   })
-  return { ...watched, seen, log }
+  watched.start()
+  return { ...watched, seen, onLost, log }
 }
 
 test('each event is passed on, and wakes who waits on that host and nobody else', async () => {

@@ -6,6 +6,8 @@ import { backoffMs, sleep } from './wait.ts'
 export type HostWatch = {
   /** Calls back at each event of that host. Returns how to stop that. */
   subscribe(host: string, wake: () => void): () => void
+  /** Opens the event streams. Until then whoever waits polls. */
+  start(): void
   /** Ends all event streams. */
   stop(): Promise<void>
 }
@@ -16,12 +18,18 @@ export type HostWatch = {
  */
 export function watchHosts(
   hosts: Iterable<DockerHost>,
-  options: { onConnected: (host: string) => void; onEvent: (event: HostEvent) => void; log: Log },
+  options: {
+    onConnected: (host: string) => void
+    /** The host could not be reached at once after its stream had ended, or from the start. */
+    onLost: (host: string, error: unknown) => void
+    onEvent: (event: HostEvent) => void
+    log: Log
+  },
 ): HostWatch {
   const controller = new AbortController()
   const { signal } = controller
   const subscribers = new Map<string, Set<() => void>>()
-  const loops = [...hosts].map((host) => follow(host))
+  let loops: Promise<void>[] = []
 
   async function follow(host: DockerHost) {
     let failureCount = 0
@@ -40,7 +48,8 @@ export function watchHosts(
         })
       } catch (error) {
         if (signal.aborted) return
-        options.log.warn(
+        options.onLost(host.name, error)
+        options.log[failureCount === 0 ? 'warn' : 'debug'](
           { host: host.name, ...explain(error) },
           'event stream broke; polling until it is back',
         )
@@ -51,6 +60,9 @@ export function watchHosts(
   }
 
   return {
+    start() {
+      if (loops.length === 0) loops = [...hosts].map((host) => follow(host))
+    },
     subscribe(host, wake) {
       const wakes = subscribers.get(host) ?? new Set()
       subscribers.set(host, wakes.add(wake))

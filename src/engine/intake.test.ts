@@ -26,6 +26,7 @@ function scene(store = memoryStore()) {
     },
     log,
   })
+  void intake.resume()
   return { store, intake, handled, ends, log }
 }
 

@@ -7,7 +7,7 @@ import { backoffMs } from './wait.ts'
 export type Intake = {
   /** Stores a delivery durably and once; only then may it be acknowledged. */
   accept(delivery: Pick<Delivery, 'guid' | 'hint'>): Promise<'stored' | 'duplicate'>
-  /** Works off what an earlier process stored and did not finish. */
+  /** Begins to work: first off what an earlier process stored and did not finish. Until then deliveries are only stored. */
   resume(): Promise<void>
   /** Resolves when no delivery is in work. */
   stop(): Promise<void>
@@ -25,6 +25,7 @@ export function createIntake(parts: {
   const { store, log } = parts
   const chains = new Map<string, Promise<void>>()
   let stopped = false
+  let started = false
 
   /** One after another for a repo; a repo that hangs holds up no other. */
   function work(delivery: Delivery, failureCount = 0) {
@@ -60,11 +61,14 @@ export function createIntake(parts: {
     async accept({ guid, hint }) {
       const delivery: Delivery = { guid, hint, receivedAt: new Date().toISOString(), processedAt: null }
       const outcome = await store.addDelivery(delivery)
-      if (outcome === 'stored') work(delivery)
+      if (outcome === 'stored' && started) work(delivery)
       return outcome
     },
     async resume() {
-      for (const delivery of await store.pendingDeliveries()) work(delivery)
+      const pending = await store.pendingDeliveries()
+      // Without a pause between the two, so that none is worked off twice or not at all.
+      started = true
+      for (const delivery of pending) work(delivery)
     },
     async stop() {
       stopped = true

@@ -2,11 +2,13 @@ import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { TowlineError } from '../rollout/error.ts'
 import { serviceRelease } from '../rollout/release.fixture.ts'
 import { dockerHost } from './host.fixture.ts'
+import { alwaysKnown } from './host-status.ts'
 import { openJournal } from './journal.ts'
 import { recordLog } from './log.fixture.ts'
 import { memoryStore } from './memory-store.fixture.ts'
 import { modelFiles } from './model-host.fixture.ts'
 import { failure, queued, recordOf } from './records.fixture.ts'
+import { createStatistics } from './statistics.ts'
 import { createTracker } from './tracker.ts'
 
 beforeEach(() => void vi.useFakeTimers())
@@ -29,6 +31,10 @@ async function scene(store = memoryStore()) {
     tracker: createTracker({ pollMs: 1_000, watch: { subscribe: () => () => {} } }),
     files: modelFiles,
     siteServer: { image: 'caddy:2', command: [] },
+    hostStatus: alwaysKnown,
+    progressDeadlineMs: 300_000,
+    healing: { limit: 5, windowMs: 300_000 },
+    statistics: createStatistics(),
     onChange: () => {
       changeCount += 1
     },

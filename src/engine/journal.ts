@@ -2,6 +2,7 @@ import { advance, type Deployment, type DeploymentEvent, isOpen } from '../rollo
 import { explain, TowlineError } from '../rollout/error.ts'
 import type { WorkPhase } from '../rollout/phase.ts'
 import type { Release } from '../rollout/release.ts'
+import { recordDriftEnd } from './drift-record.ts'
 import type { TargetRecord } from './records.ts'
 import type { TargetParts, TargetWork } from './steps.ts'
 
@@ -38,7 +39,10 @@ export function openJournal(parts: TargetParts, work: TargetWork, deploymentId: 
         (stored) => {
           const changed = changeDeployment(stored, deploymentId, [{ type: 'succeeded' }], now)
           const { specHash } = findDeployment(changed, deploymentId)
-          return { ...changed, applied: { deploymentId, specHash, release, at: now }, healing: null }
+          return recordDriftEnd(
+            { ...changed, applied: { deploymentId, specHash, release, at: now }, healing: null },
+            now,
+          )
         },
         { claim: work.claim },
       )

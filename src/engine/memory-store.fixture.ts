@@ -86,6 +86,7 @@ export function memoryStore({
       deliveries.set(delivery.guid, frozen(delivery))
       return 'stored'
     },
+    knowsDelivery: async (guid) => deliveries.has(guid),
     pendingDeliveries: async () => [...deliveries.values()].filter(({ processedAt }) => processedAt === null),
     async completeDelivery(guid) {
       const delivery = deliveries.get(guid)

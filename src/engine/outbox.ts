@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto'
 import type { CheckRun } from '../report/check-run.ts'
 import { renderDeploymentCheck } from '../report/deployment-check.ts'
+import { renderDriftCheck } from '../report/drift-check.ts'
 import { type RevisionView, renderRevisionCheck } from '../report/revision-check.ts'
 import { explain, faultOf, TowlineError } from '../rollout/error.ts'
 import { newReport } from './config-pass.ts'
 import type { GitHub, Log, Store } from './ports.ts'
-import type { ReportState, Revision } from './records.ts'
+import type { DriftRecord, ReportState, Revision, TargetRecord } from './records.ts'
 import { backoffMs, waitFor } from './wait.ts'
 
 /** Brings check runs to what the store says, whatever happened in between. */
@@ -23,6 +24,8 @@ type Item = {
   repo: string
   check: CheckRun
   report: ReportState
+  /** True where nothing follows the state that is to be written. */
+  isFinal: boolean
   save: (change: (report: ReportState) => ReportState) => Promise<void>
 }
 
@@ -37,7 +40,7 @@ type Failure = { count: number; notBeforeMs: number }
  */
 export function createOutbox(parts: {
   store: Store
-  github: GitHub
+  github: Pick<GitHub, 'createCheckRun' | 'updateCheckRun' | 'findCheckRun'>
   writeIntervalMs: number
   log: Log
 }): Outbox {
@@ -99,7 +102,7 @@ export function createOutbox(parts: {
 
   async function write(item: Item) {
     const hash = hashCheck(item.check)
-    const done = item.check.status === 'completed'
+    const done = item.isFinal
     try {
       const checkRunId = item.report.checkRunId ?? (await createOnce(item))
       if (item.report.checkRunId !== null) {
@@ -169,6 +172,40 @@ async function openItems(store: Store, source: Source): Promise<Item[]> {
 async function targetItems(store: Store, key: string): Promise<Item[]> {
   const record = await store.readTarget(key)
   if (!record) return []
+  return [...driftItems(store, record), ...deploymentItems(store, record)]
+}
+
+/** A stretch of drift that has ended may begin again and then goes on in the same run: GitHub lets a complete run change. */
+function driftItems(store: Store, { key, target, drift, untoldDrifts }: TargetRecord): Item[] {
+  const untold = [...untoldDrifts, ...(drift ? [drift] : [])].filter(({ report }) => !report.done)
+  return untold.map(({ episode, report }) => ({
+    id: episode.id,
+    source: 'target',
+    repo: target.repo,
+    check: renderDriftCheck(episode),
+    report,
+    isFinal: episode.endedAt !== null,
+    save: async (change) => {
+      await store.updateTarget(key, (stored) => {
+        if (!stored) throw new TowlineError(`the record of ${key} is gone`, { fault: 'stale' })
+        const changed = (one: DriftRecord): DriftRecord => {
+          if (one.episode.id !== episode.id) return one
+          const saved = change(one.report)
+          // Seen again while its end was on its way: that is still to be told.
+          return { ...one, report: { ...saved, done: saved.done && one.episode.endedAt === episode.endedAt } }
+        }
+        return {
+          ...stored,
+          drift: stored.drift && changed(stored.drift),
+          untoldDrifts: stored.untoldDrifts.map(changed).filter((one) => !one.report.done),
+        }
+      })
+    },
+  }))
+}
+
+function deploymentItems(store: Store, record: TargetRecord): Item[] {
+  const { key } = record
   return record.deployments.flatMap((deployment) => {
     const report = record.reports[deployment.id]
     if (!report || report.done) return []
@@ -179,13 +216,15 @@ async function targetItems(store: Store, key: string): Promise<Item[]> {
         return { ...stored, reports: { ...stored.reports, [deployment.id]: changed } }
       })
     }
+    const check = renderDeploymentCheck(deployment)
     return [
       {
         id: deployment.id,
         source: 'target' as const,
         repo: record.target.repo,
-        check: renderDeploymentCheck(deployment),
+        check,
         report,
+        isFinal: check.status === 'completed',
         save,
       },
     ]
@@ -212,7 +251,16 @@ async function repoItems(store: Store, repo: string): Promise<Item[]> {
           return { ...stored, revisions }
         })
       }
-      return { id: check.externalId, source: 'repo' as const, repo, check, report: revision.report, save }
+      const isFinal = check.status === 'completed'
+      return {
+        id: check.externalId,
+        source: 'repo' as const,
+        repo,
+        check,
+        report: revision.report,
+        isFinal,
+        save,
+      }
     }),
   )
 }
@@ -231,14 +279,14 @@ async function viewRevision(store: Store, revision: Revision): Promise<RevisionV
   return { ...revision, deployments: deployments.flat() }
 }
 
-function isDue({ check, report }: Item): boolean {
+function isDue({ check, report, isFinal }: Item): boolean {
   if (report.writtenHash === hashCheck(check)) return false
-  return check.status === 'completed' || report.writeCount < progressWriteLimit
+  return isFinal || report.writeCount < progressWriteLimit
 }
 
 /** Final states first, then runs GitHub does not know yet, then progress; one target before the run over all. */
-function urgency({ check, report, source }: Item): number {
-  const rank = check.status === 'completed' ? 0 : report.checkRunId === null ? 1 : 2
+function urgency({ report, source, isFinal }: Item): number {
+  const rank = isFinal ? 0 : report.checkRunId === null ? 1 : 2
   return rank * 2 + (source === 'repo' ? 1 : 0)
 }
 

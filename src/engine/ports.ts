@@ -112,6 +112,9 @@ export type DockerHost = {
 /** A config repo the App may work on. */
 export type RepoAccess = { repo: string; branch: string }
 
+/** A delivery GitHub could not bring, and the attempt its content can be read from. `event` as in `check_run.rerequested`. */
+export type MissedDelivery = { guid: string; attemptId: string; event: string }
+
 export type GitHub = {
   /** The config repos the App may work on. */
   repos(options: { signal: AbortSignal }): Promise<RepoAccess[]>
@@ -130,6 +133,19 @@ export type GitHub = {
     query: { name: string; headSha: string; externalId: string },
     options: { signal: AbortSignal },
   ): Promise<{ id: number; annotationCount: number } | null>
+  /**
+   * The deliveries since then that mean something and of which no attempt was acknowledged, oldest first. Not `whole`
+   * where GitHub has more than are looked through: then the newest are.
+   */
+  missedDeliveries(options: {
+    sinceMs: number
+    signal: AbortSignal
+  }): Promise<{ missed: MissedDelivery[]; whole: boolean }>
+  /** What a missed delivery asks to look at, as its webhook would have; null where GitHub has its content no more. */
+  readDelivery(
+    missed: MissedDelivery,
+    options: { signal: AbortSignal },
+  ): Promise<Pick<Delivery, 'guid' | 'hint'>[] | null>
 }
 
 /**
@@ -169,6 +185,8 @@ export type Store = {
 
   /** Stores a webhook delivery once. `duplicate` where its GUID is known already. */
   addDelivery(delivery: Delivery): Promise<'stored' | 'duplicate'>
+  /** Whether a delivery of that GUID was stored, as far as is remembered. */
+  knowsDelivery(guid: string): Promise<boolean>
   pendingDeliveries(): Promise<Delivery[]>
   completeDelivery(guid: string): Promise<void>
   close(): Promise<void>

@@ -1,17 +1,6 @@
+import { newHost } from './host-status.ts'
 import type { Store } from './ports.ts'
-import { type HostRecord, schemaVersion } from './records.ts'
-
-/** What is known of a host nobody has looked at yet. */
-export function newHost(host: string): HostRecord {
-  return {
-    version: schemaVersion,
-    host,
-    engineId: null,
-    unknownSince: null,
-    lastSeenAt: null,
-    rebuildDue: [],
-  }
-}
+import type { HostRecord } from './records.ts'
 
 /** Hosts on which nothing of the repo may be deployed before it was looked at what stands there, but for those named. */
 export async function heldHosts(

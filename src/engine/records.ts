@@ -36,7 +36,7 @@ export type Healing = {
   notBefore: string
   lastDrift: Drift[]
   lastHealedAt: string | null
-  /** When each container was put right lately, by its name; no longer back than the window that bounds it. */
+  /** When each container, link or release was put right lately, by name; no longer back than the window that bounds it. */
   healedAt: Record<string, string[]>
   /** Set while healing has given up for now: what it cannot put right is told once, and left alone. */
   degraded: { since: string; reason: string } | null
@@ -63,6 +63,8 @@ export type TargetRecord = {
   reports: Record<string, ReportState>
   healing: Healing | null
   drift: DriftRecord | null
+  /** Earlier stretches of drift whose end GitHub has not been told yet, bounded. */
+  untoldDrifts: DriftRecord[]
   /** null for an app the repo wants, or where pruning is off. */
   removal: Removal | null
 }

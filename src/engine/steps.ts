@@ -1,9 +1,11 @@
 import { type TargetView, viewTarget } from '../rollout/plan.ts'
-import type { FileSource } from '../rollout/release.ts'
+import type { FileSource, Release } from '../rollout/release.ts'
 import type { Step } from '../rollout/step.ts'
 import { type SiteServer, siteFolder } from '../spec/release.ts'
+import type { HostStatus } from './host-status.ts'
 import type { DockerHost, Log, ReleaseFile, Store } from './ports.ts'
 import type { Claim, TargetRecord } from './records.ts'
+import type { Statistics } from './statistics.ts'
 import type { Tracker } from './tracker.ts'
 
 /** What work on a target needs from outside. */
@@ -17,6 +19,13 @@ export type TargetParts = {
     read: (repo: string, source: FileSource, signal: AbortSignal) => Promise<ReleaseFile[]>
   }
   siteServer: SiteServer
+  /** Which hosts answer. */
+  hostStatus: Pick<HostStatus, 'unknownSince' | 'whenKnown'>
+  /** How long one phase may take where the spec does not say. */
+  progressDeadlineMs: number
+  /** How often within which time one thing is put right. */
+  healing: { limit: number; windowMs: number }
+  statistics: Statistics
   /** Called after each stored change of a target, for reports and live output. */
   onChange: (key: string) => void
   log: Log
@@ -88,17 +97,20 @@ const replicaActs = new Set<Step['do']>([
 /** A stop may take its whole grace, so one after another would take long; more at once only press on the host. */
 const replicasAtOnce = 8
 
-/** A fresh look at one target, narrowed to its app. */
+/** A fresh look at one target, narrowed to its app. Every file of `release`, or else of the applied one, is read. */
 export async function observeTarget(
   parts: Pick<TargetParts, 'store'>,
   work: Pick<TargetWork, 'record' | 'host'>,
+  wanted?: Release,
 ): Promise<TargetView> {
   const { target } = work.record
-  const release = work.record.applied?.release
+  const release = wanted ?? work.record.applied?.release
   const wantsSite = release?.kind === 'Site' || work.record.desired?.spec.spec.kind === 'Site'
   const observed = await work.host.observe({
     deep: true,
     sites: wantsSite,
+    files: release?.site ? [{ folder: release.site.folder, releaseId: release.id }] : [],
+    resources: true,
     only: { repo: target.repo, app: target.app },
     signal: AbortSignal.timeout(observeTimeoutMs),
   })

@@ -5,12 +5,14 @@ import { volumeName } from '../rollout/target.ts'
 import { hashSpec } from '../spec/release.ts'
 import type { ServiceSpec, SiteSpec, Spec } from '../spec/spec.ts'
 import { newReport, newTarget } from './config-pass.ts'
+import { alwaysKnown } from './host-status.ts'
 import { recordLog } from './log.fixture.ts'
 import { memoryStore } from './memory-store.fixture.ts'
 import { type ModelHost, modelFiles, modelHost } from './model-host.fixture.ts'
 import type { Store } from './ports.ts'
 import { queued } from './records.fixture.ts'
 import type { Desired, TargetRecord } from './records.ts'
+import { createStatistics } from './statistics.ts'
 import { sweepHost } from './sweep.ts'
 import { passTarget, pausedReason } from './target-pass.ts'
 import { createTracker } from './tracker.ts'
@@ -65,6 +67,10 @@ function scene(store: Store = memoryStore()) {
     tracker: createTracker({ pollMs: 1_000, watch: { subscribe: () => () => {} } }),
     files: modelFiles,
     siteServer,
+    hostStatus: alwaysKnown,
+    progressDeadlineMs: 300_000,
+    healing: { limit: 5, windowMs: 300_000 },
+    statistics: createStatistics(),
     onChange: (changedKey: string) => void changed.push(changedKey),
     log,
   }

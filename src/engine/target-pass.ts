@@ -1,12 +1,17 @@
-import { type Decision, decide, healBackoffMs } from '../rollout/decide.ts'
-import type { Deployment, DeploymentEvent } from '../rollout/deployment.ts'
+import { describeStep } from '../report/plan-lines.ts'
+import { type Decision, decide, healBackoffMs, healedSubjects, recentHeals } from '../rollout/decide.ts'
+import { type Deployment, type DeploymentEvent, isOpen, type StuckReason } from '../rollout/deployment.ts'
 import { explain, faultOf, TowlineError } from '../rollout/error.ts'
-import { driftOf, planRelease, type TargetView, viewTarget } from '../rollout/plan.ts'
+import type { Drift } from '../rollout/observed.ts'
+import { driftOf, lostVolumes, planRelease, type TargetView, viewTarget } from '../rollout/plan.ts'
+import type { Step } from '../rollout/step.ts'
+import { StuckError } from '../rollout/stuck.ts'
 import type { Paused } from '../spec/spec.ts'
-import { keptReleaseIds, runDeployment } from './deploy.ts'
-import { changeDeployment } from './journal.ts'
+import { failDeployment, keptReleaseIds, runDeployment } from './deploy.ts'
+import { recordDrift, recordDriftEnd } from './drift-record.ts'
+import { changeDeployment, openJournal } from './journal.ts'
 import { heldHosts } from './rebuild-due.ts'
-import type { TargetRecord } from './records.ts'
+import type { Healing, TargetRecord } from './records.ts'
 import { executeSteps, observeTarget, type TargetParts, type TargetWork } from './steps.ts'
 
 /** When to look at a target again; null where only an event or the sweep should. */
@@ -19,7 +24,7 @@ export type NextLook = { delayMs: number } | null
 export async function passTarget(
   parts: TargetParts,
   key: string,
-  options: { holder: string; signal: AbortSignal },
+  options: { holder: string; signal: AbortSignal; stuck?: StuckReason | null },
 ): Promise<NextLook> {
   const record = await parts.store.readTarget(key)
   if (!record) return null
@@ -35,7 +40,7 @@ export async function passTarget(
     })
   }, claimTtlMs / 3)
   try {
-    return await act(parts, { record, host, claim, signal: options.signal })
+    return await act(parts, { record, host, claim, signal: options.signal }, options.stuck ?? null)
   } finally {
     clearInterval(heartbeat)
     await parts.store.releaseClaim(claim)
@@ -58,11 +63,13 @@ async function closeHostless(parts: TargetParts, { key, target }: TargetRecord):
 
 /** What a target needs, given a view of its host. The sweep asks this for all targets of a host at once. */
 export async function decideTarget(
-  parts: Pick<TargetParts, 'store'>,
+  parts: Pick<TargetParts, 'store' | 'hostStatus' | 'healing'>,
   record: TargetRecord,
   view: TargetView,
 ): Promise<Decision> {
   const nowMs = Date.now()
+  const { healing, desired } = record
+  const mayRecreate = desired?.spec.spec.recreateVolumes ?? false
   return decide({
     deployments: record.deployments,
     wanted: record.desired !== null,
@@ -71,8 +78,22 @@ export async function decideTarget(
     applied: record.applied?.release ?? null,
     // What a kill kept the deployment itself from cleaning up goes here.
     healSteps: (release) =>
-      planRelease(release, view, { prove: false, keepReleaseIds: keptReleaseIds(record, release) }),
-    healNotBeforeMs: record.healing ? Date.parse(record.healing.notBefore) : 0,
+      planRelease(release, view, {
+        prove: false,
+        keepReleaseIds: keptReleaseIds(record, release),
+        heal: true,
+      }),
+    lostVolumes: (release) => (mayRecreate ? [] : lostVolumes(release, view)),
+    healNotBeforeMs: healing ? Date.parse(healing.notBefore) : 0,
+    healedAtMs: Object.fromEntries(
+      Object.entries(healing?.healedAt ?? {}).map(([name, times]) => [
+        name,
+        times.map((at) => Date.parse(at)),
+      ]),
+    ),
+    healing: parts.healing,
+    degradedSinceMs: healing?.degraded ? Date.parse(healing.degraded.since) : null,
+    hostUnknownSince: parts.hostStatus.unknownSince(record.target.host),
     nowMs,
   })
 }
@@ -82,11 +103,17 @@ export function pausedReason(paused: Paused | null, nowMs: number): string | nul
   return paused.until !== null && Date.parse(paused.until) <= nowMs ? null : paused.reason
 }
 
-async function act(parts: TargetParts, work: TargetWork): Promise<NextLook> {
+async function act(parts: TargetParts, work: TargetWork, stuck: StuckReason | null): Promise<NextLook> {
+  if (stuck !== null) {
+    await endStuck(parts, work, stuck)
+    return { delayMs: 0 }
+  }
   const decision = await decideTarget(parts, work.record, await lookIfIdle(parts, work))
   switch (decision.kind) {
     case 'nothing':
-      return null
+      return noteCalm(parts, work)
+    case 'giveUp':
+      return noteGivenUp(parts, work, decision)
     case 'wait':
       if (decision.deployment)
         await write(parts, work, decision.deployment, { type: 'waiting', message: decision.reason })
@@ -111,6 +138,7 @@ async function act(parts: TargetParts, work: TargetWork): Promise<NextLook> {
     case 'deploy': {
       for (const deployment of decision.superseded) {
         await write(parts, work, deployment, { type: 'superseded', by: decision.deployment.id })
+        parts.statistics.count('deploymentsSuperseded')
       }
       await runDeployment(parts, work, decision.deployment)
       return null
@@ -118,6 +146,19 @@ async function act(parts: TargetParts, work: TargetWork): Promise<NextLook> {
     default:
       return decision satisfies never
   }
+}
+
+/** The watch found its work to get nowhere: it ends with the reason, and the old release is put back. */
+async function endStuck(parts: TargetParts, work: TargetWork, stuck: StuckReason): Promise<void> {
+  const deployment = work.record.deployments.find((each) => isOpen(each) && each.startedAt !== null)
+  if (!deployment) return
+  const limitMs =
+    stuck === 'deadline'
+      ? Date.parse(deployment.deadlineAt) - Date.parse(deployment.startedAt ?? deployment.createdAt)
+      : (work.record.desired?.spec.spec.progressDeadlineMs ?? parts.progressDeadlineMs)
+  const error = new StuckError(stuck, deployment, limitMs)
+  parts.log.error({ target: work.record.key, deployment: deployment.id, stuck }, error.message)
+  await failDeployment(parts, work, { journal: openJournal(parts, work, deployment.id), error })
 }
 
 const nothingSeen: TargetView = { containers: [], site: null, networks: null, volumes: null }
@@ -140,6 +181,40 @@ async function write(
   parts.onChange(record.key)
 }
 
+/** True where a host that is as it should be is news. A pause hides how it is. */
+export function hasDriftToEnd({ drift, healing, desired }: TargetRecord): boolean {
+  if (pausedReason(desired?.spec.spec.paused ?? null, Date.now()) !== null) return false
+  return drift?.episode.endedAt === null || Boolean(healing?.degraded)
+}
+
+/** The host is as it should be: what was told of drift is told to have ended. */
+async function noteCalm(parts: TargetParts, work: TargetWork): Promise<null> {
+  if (!hasDriftToEnd(work.record)) return null
+  const now = new Date().toISOString()
+  await update(parts, work, (stored) => recordDriftEnd(stored, now))
+  return null
+}
+
+/** Told once: the same reason again changes nothing. */
+async function noteGivenUp(
+  parts: TargetParts,
+  work: TargetWork,
+  { drift, reason, notBeforeMs }: Extract<Decision, { kind: 'giveUp' }>,
+): Promise<NextLook> {
+  const { key, healing } = work.record
+  const nowMs = Date.now()
+  if (healing?.degraded?.reason !== reason) {
+    parts.log.error({ target: key, drift, reason }, `healing ${key} has given up for now`)
+    parts.statistics.count('healingsGivenUp')
+    const now = new Date(nowMs).toISOString()
+    await update(parts, work, (stored) => ({
+      ...recordDrift(stored, { drift, action: 'nothing: healing has given up', givenUp: reason }, now),
+      healing: { ...(stored.healing ?? newHealing), degraded: { since: now, reason } },
+    }))
+  }
+  return notBeforeMs === null ? null : { delayMs: Math.max(0, notBeforeMs - nowMs) }
+}
+
 async function heal(
   parts: TargetParts,
   work: TargetWork,
@@ -147,48 +222,108 @@ async function heal(
 ): Promise<NextLook> {
   const { key } = work.record
   const drift = driftOf(steps)
+  // Leftovers of a deployment that was killed while it cleaned up are no drift anybody has to hear of.
+  const told = driftOf(steps.filter(({ phase }) => phase !== 'active'))
+  const now = new Date().toISOString()
+  await update(parts, work, (stored) =>
+    recordDrift(stored, { drift: told, action: describeHealing(steps), givenUp: null }, now),
+  )
+  if (told.length > 0) parts.statistics.count('driftDetected', told.length)
   parts.log.warn(
     { target: key, drift },
     `healing ${key}: ${drift.map(({ subject, field, found }) => `${subject} ${field} is ${found}`).join('; ')}`,
   )
   try {
     await executeSteps(parts, work, steps, { readyTimeoutMs: healTimeoutMs })
-    await recordHealing(parts, work, { failureCount: 0, drift })
+    await recordHealing(parts, work, { failureCount: 0, drift, steps })
+    parts.statistics.count('healingsSucceeded')
+    const rest = await decideTarget(
+      parts,
+      (await parts.store.readTarget(key)) ?? work.record,
+      await observeTarget(parts, work),
+    )
+    if (rest.kind !== 'nothing') return { delayMs: 0 }
+    await noteCalm(parts, { ...work, record: (await parts.store.readTarget(key)) ?? work.record })
     parts.log.info({ target: key, release: release.id }, `healed ${key}`)
     return null
   } catch (error) {
     if (work.signal.aborted || faultOf(error) === 'stale') throw error
     const failureCount = (work.record.healing?.failureCount ?? 0) + 1
-    await recordHealing(parts, work, { failureCount, drift })
+    await recordHealing(parts, work, { failureCount, drift, steps })
+    parts.statistics.count('healingsFailed')
     parts.log.error({ target: key, failureCount, ...explain(error) }, `healing ${key} failed`)
     return { delayMs: healBackoffMs(failureCount) }
   }
 }
 
+function describeHealing(steps: Step[]): string {
+  const lines = steps.flatMap((step) => describeStep(step) ?? [])
+  return [...lines.slice(0, 3), ...(lines.length > 3 ? [`and ${lines.length - 3} more`] : [])].join(', ')
+}
+
 async function recordHealing(
   parts: TargetParts,
   work: TargetWork,
-  { failureCount, drift }: { failureCount: number; drift: ReturnType<typeof driftOf> },
+  { failureCount, drift, steps }: { failureCount: number; drift: Drift[]; steps: Step[] },
 ): Promise<void> {
   const nowMs = Date.now()
-  await parts.store.updateTarget(
-    work.record.key,
-    (stored) => {
-      if (!stored) return unknownTarget(work.record.key)
-      const healing = {
-        failureCount,
-        notBefore: new Date(nowMs + healBackoffMs(failureCount)).toISOString(),
-        lastDrift: drift,
-        lastHealedAt:
-          failureCount === 0 ? new Date(nowMs).toISOString() : (stored.healing?.lastHealedAt ?? null),
-        healedAt: stored.healing?.healedAt ?? {},
-        degraded: null,
-      }
-      return { ...stored, healing }
+  const now = new Date(nowMs).toISOString()
+  // With jitter: targets that fail for one reason must not come back in one beat.
+  const waitMs = healBackoffMs(failureCount) * (0.8 + Math.random() * 0.4)
+  await update(parts, work, (stored) => ({
+    ...stored,
+    healing: {
+      failureCount,
+      notBefore: new Date(nowMs + waitMs).toISOString(),
+      lastDrift: drift,
+      lastHealedAt: failureCount === 0 ? now : (stored.healing?.lastHealedAt ?? null),
+      healedAt: noteHealed(stored.healing?.healedAt ?? {}, healedSubjects(steps), {
+        nowMs,
+        windowMs: parts.healing.windowMs,
+      }),
+      degraded: null,
     },
-    { claim: work.claim },
-  )
-  parts.onChange(work.record.key)
+  }))
+}
+
+/** Only the times that still count, so that the record stays small. */
+function noteHealed(
+  before: Record<string, string[]>,
+  names: string[],
+  at: { nowMs: number; windowMs: number },
+): Record<string, string[]> {
+  const after = new Map<string, string[]>()
+  for (const name of new Set([...Object.keys(before), ...names])) {
+    const past = recentHeals(
+      (before[name] ?? []).map((at) => Date.parse(at)),
+      at,
+    )
+    const times = names.includes(name) ? [...past, at.nowMs] : past
+    if (times.length > 0)
+      after.set(
+        name,
+        times.map((atMs) => new Date(atMs).toISOString()),
+      )
+  }
+  return Object.fromEntries(after)
+}
+
+async function update(
+  parts: TargetParts,
+  { record: { key }, claim }: TargetWork,
+  change: (stored: TargetRecord) => TargetRecord,
+): Promise<void> {
+  await parts.store.updateTarget(key, (stored) => change(stored ?? unknownTarget(key)), { claim })
+  parts.onChange(key)
+}
+
+const newHealing: Healing = {
+  failureCount: 0,
+  notBefore: new Date(0).toISOString(),
+  lastDrift: [],
+  lastHealedAt: null,
+  healedAt: {},
+  degraded: null,
 }
 
 /** Dependencies of the same repo that have not reached what the repo wants of them, on any of their hosts. */

@@ -19,6 +19,7 @@ function handQueue({ total = 100, perGroup = 100 } = {}) {
     },
     onError: (key, error) => errors.push([key, error]),
   })
+  queue.start()
   /** Lets what follows from the end happen too. */
   const end = async (key: string, error?: Error) => {
     const work = ends.get(key)

@@ -8,6 +8,10 @@ export type WorkQueue = {
    * on is never handed out twice but runs once more afterwards.
    */
   add(key: string, options?: { delayMs?: number; priority?: Priority }): void
+  /** True while the key waits or is in work. */
+  has(key: string): boolean
+  /** Begins to hand keys out. Until then they only gather. */
+  start(): void
   /** Keys waiting and keys in work. */
   size(): { waiting: number; running: number }
   /** Takes no more keys and resolves when the running ones have ended. */
@@ -32,6 +36,7 @@ export function createWorkQueue(options: {
   const running = new Map<string, Promise<void>>()
   const groupCount = new Map<string, number>()
   let stopped = false
+  let started = false
   let order = 0
   let timer: NodeJS.Timeout | undefined
 
@@ -40,7 +45,7 @@ export function createWorkQueue(options: {
     { delayMs = 0, priority = 'sweep' }: { delayMs?: number; priority?: Priority } = {},
   ) {
     if (stopped) return
-    const dueAtMs = Date.now() + delayMs
+    const dueAtMs = performance.now() + delayMs
     const known = waiting.get(key)
     waiting.set(key, {
       dueAtMs: Math.min(dueAtMs, known?.dueAtMs ?? dueAtMs),
@@ -51,9 +56,10 @@ export function createWorkQueue(options: {
   }
 
   function dispatch() {
-    if (stopped) return
-    // Read once: what became due between two looks at the clock would be neither started nor waited for.
-    const nowMs = Date.now()
+    if (stopped || !started) return
+    // Read once: what became due between two looks at the clock would be neither started nor waited for. A steady clock: one
+    // that is put back would keep everything waiting.
+    const nowMs = performance.now()
     while (running.size < options.total) {
       const key = next(nowMs)
       if (key === null) break
@@ -97,6 +103,11 @@ export function createWorkQueue(options: {
 
   return {
     add,
+    has: (key) => waiting.has(key) || running.has(key),
+    start() {
+      started = true
+      dispatch()
+    },
     size: () => ({ waiting: waiting.size, running: running.size }),
     async stop() {
       stopped = true

@@ -1,7 +1,8 @@
 import type { Logger } from 'pino'
 import { Probot, ProbotOctokit } from 'probot'
-import type { Delivery, DeliveryHint } from '../engine/records.ts'
+import type { Delivery } from '../engine/records.ts'
 import { requestTimeoutMs } from './error.ts'
+import { heededEvents, hintsOf } from './hints.ts'
 
 /** GitHub as an App is told to reach it. Urls have no slash at the end. */
 export type GitHubAddress = { apiUrl: string; gitUrl: string }
@@ -59,23 +60,8 @@ export function createApp(options: {
     })),
   })
   const loaded = probot.load((app) => {
-    const accept = (guid: string, hint: DeliveryHint) => options.accept({ guid, hint }).then(() => {})
-    app.on(['push', 'pull_request'], ({ id, payload }) => {
-      return accept(id, { kind: 'repo', repo: payload.repository.full_name })
-    })
-    app.on('check_run.rerequested', ({ id, payload }) => {
-      const { head_sha: headSha, name, external_id: externalId } = payload.check_run
-      const repo = payload.repository.full_name
-      return accept(id, { kind: 'rerunCheck', repo, headSha, name, externalId: externalId ?? '' })
-    })
-    app.on('check_suite.rerequested', ({ id, payload }) => {
-      const repo = payload.repository.full_name
-      return accept(id, { kind: 'rerunSuite', repo, headSha: payload.check_suite.head_sha })
-    })
-    app.on(['installation.created', 'installation_repositories.added'], async ({ id, payload }) => {
-      const added =
-        'repositories_added' in payload ? payload.repositories_added : (payload.repositories ?? [])
-      for (const { full_name: repo } of added) await accept(`${id}:${repo}`, { kind: 'repo', repo })
+    app.on([...heededEvents], async ({ id, name, payload }) => {
+      for (const delivery of hintsOf({ guid: id, event: name, payload })) await options.accept(delivery)
     })
   })
 

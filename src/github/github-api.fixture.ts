@@ -12,7 +12,8 @@ export type ApiRequest = {
   query: URLSearchParams
   body: Record<string, unknown>
 }
-type ApiAnswer = { status?: number; body: unknown }
+/** A bigint in the body is sent as a number, as GitHub sends ids beyond 2⁵³. */
+type ApiAnswer = { status?: number; body: unknown; headers?: Record<string, string> }
 
 export const webhookSecret = 'a-secret-for-tests'
 const { privateKey } = generateKeyPairSync('rsa', {
@@ -42,8 +43,8 @@ export async function startApp(
     }
     requests.push(asked)
     const given = asked.path.endsWith('/access_tokens') ? token() : answer(asked)
-    const { status = 200, body: sent } = given ?? { status: 404, body: { message: 'Not Found' } }
-    response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(sent))
+    const { status = 200, body: sent, headers } = given ?? { status: 404, body: { message: 'Not Found' } }
+    response.writeHead(status, { 'content-type': 'application/json', ...headers }).end(toJson(sent))
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -66,6 +67,11 @@ export async function startApp(
       await once(server, 'close')
     },
   }
+}
+
+function toJson(value: unknown): string {
+  const text = JSON.stringify(value, (_key, inner) => (typeof inner === 'bigint' ? `${inner}n` : inner))
+  return text.replaceAll(/"(\d+)n"/g, '$1')
 }
 
 function token(): ApiAnswer {

@@ -2,7 +2,7 @@ import type { Deployment } from '../rollout/deployment.ts'
 import { type Phase, phases } from '../rollout/phase.ts'
 import { parseTarget } from '../rollout/target.ts'
 import type { CheckRun } from './check-run.ts'
-import { block, code, duration, plain, table, textLimit, truncate } from './markdown.ts'
+import { block, code, duration, plain, table, textLimit, titleOf, truncate } from './markdown.ts'
 
 /** The check run of one target: `towline / <app>@<host>`. The same deployment always gives the same run. */
 export function renderDeploymentCheck(deployment: Deployment): CheckRun {
@@ -43,9 +43,6 @@ function conclude({ result }: Deployment): CheckRun['conclusion'] {
   }
 }
 
-/** GitHub documents no limit for a title; 255 is what its interface shows. */
-const titleLimit = 255
-
 function renderTitle(deployment: Deployment): string {
   const { result } = deployment
   const title = (() => {
@@ -64,7 +61,7 @@ function renderTitle(deployment: Deployment): string {
         return result satisfies never
     }
   })()
-  return title.length > titleLimit ? `${title.slice(0, titleLimit - 1)}…` : title
+  return titleOf(title)
 }
 
 function release(deployment: Deployment): string {

@@ -1,6 +1,14 @@
 /** Limit of a check run's summary and of its text, in characters (GitHub REST, checks). */
 export const textLimit = 65_535
 
+/** GitHub documents no limit for a title; 255 is what its interface shows. */
+const titleLimit = 255
+
+/** A title that is shown whole. */
+export function titleOf(text: string): string {
+  return text.length > titleLimit ? `${text.slice(0, titleLimit - 1)}…` : text
+}
+
 /** Text from outside (messages, names, log lines) as plain Markdown text: no markup, no @mention, no table break. */
 export function plain(text: string): string {
   return text

@@ -28,7 +28,12 @@ const calm: Situation = {
   failedDependencies: [],
   applied,
   healSteps: () => [],
+  lostVolumes: () => [],
   healNotBeforeMs: 0,
+  healedAtMs: {},
+  healing: { limit: 5, windowMs: 300_000 },
+  degradedSinceMs: null,
+  hostUnknownSince: null,
   nowMs,
 }
 
@@ -140,6 +145,65 @@ test.each<[string, Partial<Situation>]>([
 ])('%s keeps healing off: the host is not even compared', (_, change) => {
   const healSteps = () => expect.unreachable()
   expect(decide({ ...calm, healSteps, ...change }).kind).not.toBe('heal')
+})
+
+test('an open deployment waits while its host gives no answer, also one under way', () => {
+  const since = '2025-12-31T23:00:00.000Z'
+  for (const deployment of [first, rolling]) {
+    expect(decide({ ...calm, deployments: [deployment], hostUnknownSince: since })).toEqual({
+      kind: 'wait',
+      deployment,
+      reason: `its host gives no answer since ${since}`,
+      notBeforeMs: nowMs + 30_000,
+    })
+  }
+})
+
+test('a backoff from before the clock was put back does not stretch', () => {
+  const drifted = { ...calm, healSteps: () => [start], healNotBeforeMs: nowMs + 3_600_000 }
+  expect(decide(drifted).kind).toBe('heal')
+})
+
+const found = { subject: 'container shop-new-1', field: 'state', expected: 'running', found: 'exited' }
+const restart: Step = { ...start, drift: found }
+const minutesAgo = (...minutes: number[]) => minutes.map((ago) => nowMs - ago * 60_000)
+
+test('a container put right five times in five minutes is given up, for an hour', () => {
+  const looping = {
+    ...calm,
+    healSteps: () => [restart],
+    healedAtMs: { 'shop-new-1': minutesAgo(1, 2, 3, 4, 4.5) },
+  }
+  expect(decide(looping)).toMatchObject({
+    kind: 'giveUp',
+    drift: [found],
+    reason: expect.stringContaining('5 times within 5 min'),
+    notBeforeMs: nowMs + 3_600_000,
+  })
+  const later = { ...looping, healedAtMs: { 'shop-new-1': minutesAgo(1, 2, 3, 4, 5) } }
+  expect(decide(later).kind).toBe('heal')
+})
+
+test('what was given up is left alone within its hour, tried again after it, and forgotten where it came right', () => {
+  const givenUp = { ...calm, healSteps: () => [restart], degradedSinceMs: nowMs - 59 * 60_000 }
+  expect(decide(givenUp)).toMatchObject({ kind: 'giveUp', notBeforeMs: nowMs + 60_000 })
+  expect(decide({ ...givenUp, degradedSinceMs: nowMs - 60 * 60_000 }).kind).toBe('heal')
+  expect(decide({ ...givenUp, healSteps: () => [] }).kind).toBe('nothing')
+})
+
+test('another container of the target has a bound of its own', () => {
+  const healedAtMs = { 'shop-new-2': minutesAgo(1, 1, 1, 1, 1) }
+  expect(decide({ ...calm, healSteps: () => [restart], healedAtMs }).kind).toBe('heal')
+})
+
+test('a volume that is gone is reported, and nothing is started on an empty one', () => {
+  const lost = { subject: 'volume data', field: 'state', expected: 'present', found: 'missing' }
+  expect(decide({ ...calm, lostVolumes: () => [lost], healSteps: () => [restart] })).toMatchObject({
+    kind: 'giveUp',
+    drift: [lost],
+    reason: expect.stringContaining('volume data is gone'),
+    notBeforeMs: null,
+  })
 })
 
 test('healing waits longer after each failure in a row, up to five minutes', () => {

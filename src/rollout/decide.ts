@@ -1,5 +1,6 @@
 import type { Deployment } from './deployment.ts'
 import { isOpen } from './deployment.ts'
+import type { Drift } from './observed.ts'
 import type { Release } from './release.ts'
 import type { Step } from './step.ts'
 
@@ -11,6 +12,8 @@ export type Decision =
   /** The open deployment can never start. */
   | { kind: 'refuse'; deployment: Deployment; reason: string; hint: string }
   | { kind: 'heal'; release: Release; steps: Step[]; reason: string }
+  /** Something is wrong that healing must not, or no longer, try to put right. Told once; looked at again at that time. */
+  | { kind: 'giveUp'; drift: Drift[]; reason: string; notBeforeMs: number | null }
   | { kind: 'nothing'; reason: string }
 
 /** What a decision is made from. Times in milliseconds since the epoch. */
@@ -28,7 +31,17 @@ export type Situation = {
   applied: Release | null
   /** Steps that would bring the host back to the applied release; asked only where it matters. */
   healSteps: (release: Release) => Step[]
+  /** Volumes of the applied release that are gone and may not be made again empty; asked only where it matters. */
+  lostVolumes: (release: Release) => Drift[]
   healNotBeforeMs: number
+  /** When each container, link or release was put right lately, by its name (`healedSubjects`). */
+  healedAtMs: Record<string, number[]>
+  /** How often within which time one of them is put right. */
+  healing: { limit: number; windowMs: number }
+  /** Since when healing has given up; null while it goes on. */
+  degradedSinceMs: number | null
+  /** Since when the host gives no answer; null while it does. */
+  hostUnknownSince: string | null
   nowMs: number
 }
 
@@ -36,6 +49,11 @@ export type Situation = {
 export function decide(situation: Situation): Decision {
   const open = situation.deployments.filter(isOpen)
   const newest = open.at(-1)
+  if (newest && situation.hostUnknownSince !== null) {
+    const reason = `its host gives no answer since ${situation.hostUnknownSince}`
+    const notBeforeMs = situation.nowMs + hostRecheckMs
+    return { kind: 'wait', deployment: newest, reason, notBeforeMs }
+  }
   if (newest) {
     // A rollout under way ends before a pause holds: half a release is no state to rest in.
     if (newest.phase === 'queued' && situation.pausedReason !== null) {
@@ -65,9 +83,19 @@ export function decide(situation: Situation): Decision {
   if (!situation.wanted) return { kind: 'nothing', reason: 'the app left the config repo and pruning is off' }
   if (situation.pausedReason !== null) return { kind: 'nothing', reason: `paused: ${situation.pausedReason}` }
   if (!situation.applied) return { kind: 'nothing', reason: 'nothing was ever proven here' }
+  const lost = situation.lostVolumes(situation.applied)
+  if (lost.length > 0) {
+    const names = lost.map(({ subject }) => subject).join(', ')
+    const reason = `${names} is gone, with the data in it; rollout.recreateVolumes would make it again, empty`
+    return { kind: 'giveUp', drift: lost, reason, notBeforeMs: null }
+  }
   const steps = situation.healSteps(situation.applied)
+  const exhausted = giveUpOn(steps, situation)
+  if (exhausted) return exhausted
   if (steps.length === 0) return { kind: 'nothing', reason: 'the host is as the applied release says' }
-  if (situation.nowMs < situation.healNotBeforeMs) {
+  // A clock that was put back must not stretch a wait beyond the longest there is.
+  const waitMs = situation.healNotBeforeMs - situation.nowMs
+  if (waitMs > 0 && waitMs <= longestHealWaitMs) {
     const notBeforeMs = situation.healNotBeforeMs
     return { kind: 'wait', deployment: null, reason: 'healing backs off', notBeforeMs }
   }
@@ -78,6 +106,60 @@ export function decide(situation: Situation): Decision {
     reason: 'the host drifted from the applied release',
   }
 }
+
+/**
+ * What was put right as often as the bound allows and is wrong again: a crash loop is not healed for ever. Once an hour it
+ * is tried again, since what it waits for may be back.
+ */
+function giveUpOn(steps: Step[], situation: Situation): Extract<Decision, { kind: 'giveUp' }> | null {
+  const { nowMs, degradedSinceMs, healedAtMs, healing } = situation
+  const minutes = Math.round(healing.windowMs / 60_000)
+  const reason = `put right ${healing.limit} times within ${minutes} min and wrong again; it is tried again in an hour`
+  const drift = steps.flatMap((step) => (step.drift ? [step.drift] : []))
+  if (drift.length === 0) return null
+  if (degradedSinceMs !== null && nowMs - degradedSinceMs < degradedRetryMs && nowMs >= degradedSinceMs) {
+    const notBeforeMs = degradedSinceMs + degradedRetryMs
+    return { kind: 'giveUp', drift, reason, notBeforeMs }
+  }
+  const isExhausted = healedSubjects(steps).some(
+    (name) =>
+      recentHeals(healedAtMs[name] ?? [], { nowMs, windowMs: healing.windowMs }).length >= healing.limit,
+  )
+  // Just given up the window is full; after the hour it is empty again.
+  return isExhausted ? { kind: 'giveUp', drift, reason, notBeforeMs: nowMs + degradedRetryMs } : null
+}
+
+/** Containers, links and releases a plan puts right, by name: each of them has a bound of its own. */
+export function healedSubjects(steps: Step[]): string[] {
+  const names = steps.flatMap((step) => {
+    switch (step.do) {
+      case 'startContainer':
+      case 'restartContainer':
+        return [step.name]
+      case 'createContainer':
+        return [step.container.name]
+      case 'pointLinks':
+        return [`${step.folder} links`]
+      case 'writeRelease':
+        return [`${step.site.folder} ${step.releaseId}`]
+      default:
+        return []
+    }
+  })
+  return [...new Set(names)]
+}
+
+/** The times that still count against the bound. One in the future comes from a clock that was put back. */
+export function recentHeals(
+  healedAtMs: number[],
+  { nowMs, windowMs }: { nowMs: number; windowMs: number },
+): number[] {
+  return healedAtMs.filter((atMs) => nowMs - atMs < windowMs && atMs <= nowMs)
+}
+
+const degradedRetryMs = 60 * 60_000
+/** A host that comes back wakes its targets itself; this is only the floor under it. */
+const hostRecheckMs = 30_000
 
 /** Flux rechecks dependencies at this pace; here a finished dependency also wakes its dependents at once. */
 const dependencyRecheckMs = 30_000
@@ -91,3 +173,5 @@ export function healBackoffMs(failureCount: number): number {
 /** Argo CD's self-heal backoff. */
 const healBackoffBaseMs = 2_000
 const healBackoffCapMs = 300_000
+/** The longest backoff with its jitter. */
+const longestHealWaitMs = healBackoffCapMs * 1.2

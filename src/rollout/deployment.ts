@@ -131,7 +131,13 @@ export function advance(deployment: Deployment, event: DeploymentEvent, now: str
       return { ...deployment, release: event.release, changes: event.changes, phaseUpdatedAt: now }
     case 'resumed':
       return record(
-        { ...deployment, resumedCount: deployment.resumedCount + 1, message: event.message },
+        {
+          ...deployment,
+          resumedCount: deployment.resumedCount + 1,
+          message: event.message,
+          // Nobody worked on it meanwhile, and the limit is on the work.
+          deadlineAt: laterBy(deployment.deadlineAt, { from: deployment.phaseUpdatedAt, to: now }),
+        },
         now,
         event.message,
       )
@@ -192,7 +198,13 @@ function enterPhase(
 }
 
 function shiftDeadline({ deadlineAt, createdAt }: Deployment, startedAt: string): string {
-  return new Date(Date.parse(deadlineAt) - Date.parse(createdAt) + Date.parse(startedAt)).toISOString()
+  return laterBy(deadlineAt, { from: createdAt, to: startedAt })
+}
+
+/** Never earlier: a clock that was put back takes no time away. */
+function laterBy(at: string, span: { from: string; to: string }): string {
+  const passedMs = Math.max(0, Date.parse(span.to) - Date.parse(span.from))
+  return new Date(Date.parse(at) + passedMs).toISOString()
 }
 
 function end(deployment: Deployment, result: Result, now: string, message: string): Deployment {

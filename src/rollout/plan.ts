@@ -32,19 +32,34 @@ export function viewTarget(observed: ObservedHost, target: Target, folder: strin
  * - `prove` adds the readiness wait and the watch after the switch even where nothing has to change: a deployment
  *   (also one resumed after a crash) has to prove its release, healing has not.
  * - `keepReleaseIds` names the release directories a rollback may need; null removes none.
+ * - `heal` also restarts what is unhealthy, and disturbs at most one container that runs: the others serve meanwhile,
+ *   and the next plan names the next one.
  */
 export function planRelease(
   release: Release,
   view: TargetView,
-  options: { prove: boolean; keepReleaseIds: string[] | null },
+  options: { prove: boolean; keepReleaseIds: string[] | null; heal?: boolean },
 ): Step[] {
-  const match = matchContainers(release.containers, view.containers)
-  const waitFor = options.prove ? release.containers : match.start
+  const found = matchContainers(release.containers, view)
+  const match = options.heal ? oneAtATime(found) : { ...found, restart: [] }
+  const waitFor = options.prove
+    ? release.containers
+    : [...match.start, ...match.restart.map(({ spec }) => spec)]
   const steps: Step[] = [
     ...planCreation(release, match),
     ...planFiles(release, view.site),
     ...planLinks(release.site, release.id, view.site),
     ...planStart(release, match),
+    ...match.restart.map(
+      ({ spec, drift }): Step => ({
+        do: 'restartContainer',
+        phase: 'updating_routes',
+        name: spec.name,
+        graceMs: spec.stopGraceMs,
+        reason: 'its health check failed as often as retries allow',
+        drift,
+      }),
+    ),
   ]
   if (waitFor.length > 0) {
     steps.push({
@@ -101,6 +116,16 @@ export function planRemoval(view: TargetView): Step[] {
   return [...containers, ...site]
 }
 
+/**
+ * Volumes of a proven release that are gone, with what was in them. To make them again empty is not healing: the app
+ * would run on nothing as if nothing had happened.
+ */
+export function lostVolumes(release: Release, { volumes }: TargetView): Drift[] {
+  return release.volumes
+    .filter(({ name }) => volumes?.includes(name) === false)
+    .map(({ name }) => ({ subject: `volume ${name}`, field: 'state', expected: 'present', found: 'missing' }))
+}
+
 /** The differences that made a plan, each once. */
 export function driftOf(steps: Step[]): Drift[] {
   return steps.flatMap((step) => (step.drift ? [step.drift] : []))
@@ -125,12 +150,21 @@ type Match = {
   /** To be started: all created ones, and those that stand but do not run. */
   start: ContainerSpec[]
   startDrift: Map<string, Drift>
+  /** Runs as its spec says and does not answer. */
+  restart: { spec: ContainerSpec; drift: Drift }[]
   surplus: ObservedContainer[]
 }
 
-function matchContainers(wanted: ContainerSpec[], found: ObservedContainer[]): Match {
-  const match: Match = { create: [], recreate: [], start: [], startDrift: new Map(), surplus: [] }
-  const byName = new Map(found.map((container) => [container.name, container]))
+function matchContainers(wanted: ContainerSpec[], { containers, networks }: TargetView): Match {
+  const match: Match = {
+    create: [],
+    recreate: [],
+    start: [],
+    startDrift: new Map(),
+    restart: [],
+    surplus: [],
+  }
+  const byName = new Map(containers.map((container) => [container.name, container]))
   for (const spec of wanted) {
     const container = byName.get(spec.name)
     byName.delete(spec.name)
@@ -139,17 +173,49 @@ function matchContainers(wanted: ContainerSpec[], found: ObservedContainer[]): M
       match.start.push(spec)
       continue
     }
-    const drift = containerDrift(spec, container)[0] ?? unusableState(spec, container)
+    const drift =
+      lostNetwork(spec, networks) ?? containerDrift(spec, container)[0] ?? unusableState(spec, container)
     if (drift) {
       match.recreate.push({ spec, found: container, drift })
       match.start.push(spec)
     } else if (container.state === 'created' || container.state === 'exited') {
       match.start.push(spec)
       match.startDrift.set(spec.name, stateDrift(spec, container.state))
+    } else if (container.state === 'running' && container.health === 'unhealthy') {
+      match.restart.push({ spec, drift: healthDrift(spec) })
     }
   }
   match.surplus = [...byName.values()]
   return match
+}
+
+/**
+ * Of all containers that run and still have to be disturbed only the first, and none while others have yet to be started:
+ * what serves goes on serving.
+ */
+function oneAtATime(match: Match): Match {
+  const runs = ({ found }: Match['recreate'][number]) => found.state === 'running'
+  const down = match.recreate.filter((each) => !runs(each))
+  const disturbed = match.recreate.filter(runs)
+  const isShort = match.create.length + down.length + match.startDrift.size > 0
+  const next = isShort ? [] : disturbed.slice(0, 1)
+  const deferred = new Set(disturbed.filter((each) => !next.includes(each)).map(({ spec }) => spec))
+  return {
+    ...match,
+    recreate: [...down, ...next],
+    start: match.start.filter((spec) => !deferred.has(spec)),
+    restart: isShort || next.length > 0 ? [] : match.restart.slice(0, 1),
+  }
+}
+
+/** A container remembers a network by its id: on one of the same name that was made anew it cannot start. */
+function lostNetwork(spec: ContainerSpec, networks: string[] | null): Drift | null {
+  if (networks === null || networks.includes(spec.network)) return null
+  return { subject: `network ${spec.network}`, field: 'state', expected: 'present', found: 'missing' }
+}
+
+function healthDrift(spec: ContainerSpec): Drift {
+  return { subject: `container ${spec.name}`, field: 'health', expected: 'healthy', found: 'unhealthy' }
 }
 
 function stateDrift(spec: ContainerSpec, found: string): Drift {
@@ -201,7 +267,8 @@ function planCreation(release: Release, match: Match): Step[] {
 function planFiles(release: Release, site: ObservedSite | null): Step[] {
   if (!release.site) return []
   const found = site?.releases.find(({ id }) => id === release.id)
-  if (found?.complete) return []
+  const isWhole = found?.complete && (found.damage ?? []).length === 0
+  if (isWhole) return []
   return [
     {
       do: 'writeRelease',
@@ -213,10 +280,14 @@ function planFiles(release: Release, site: ObservedSite | null): Step[] {
         subject: `release ${release.site.folder}/releases/${release.id}`,
         field: 'files',
         expected: 'complete',
-        found: found ? 'incomplete' : 'missing',
+        found: found ? describeDamage(found) : 'missing',
       },
     },
   ]
+}
+
+function describeDamage({ complete, damage }: ObservedSite['releases'][number]): string {
+  return complete && damage && damage.length > 0 ? damage.join('; ') : 'incomplete'
 }
 
 /**

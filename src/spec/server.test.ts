@@ -25,13 +25,14 @@ describe('without a file', () => {
           command: ['caddy', 'file-server', '--root', '{root}', '--listen', ':80'],
         },
       },
-      schedule: { sweep: '*/5 * * * *', stuck: '*/2 * * * *', pollMs: 10_000 },
+      schedule: { sweep: '*/5 * * * *', stuck: '*/2 * * * *', pollMs: 10_000, reposMs: null },
       limits: {
         perHost: 4,
         total: 16,
         progressDeadlineMs: 300_000,
         deadlineMs: 1_800_000,
         orphanGraceMs: 300_000,
+        healing: { limit: 5, windowMs: 300_000 },
         githubWriteIntervalMs: 1000,
       },
       orphans: { remove: true, volumes: false },
@@ -64,8 +65,8 @@ hosts:
     endpoint: "tcp://[fd00::6]:2376"
     tls: { ca: { file: /c/ca.pem }, cert: { file: /c/cert.pem }, key: { file: /c/key.pem } }
 images: { helper: "busybox:1", site: { image: "nginx:1.27", command: [serve, "--dir={root}"] } }
-schedule: { sweep: "0 * * * *", stuck: "* * * * *", poll: 1m }
-limits: { perHost: 1, total: 2, progressDeadline: 2m, deadline: 1h, orphanGrace: 1m, githubWriteInterval: 0s }
+schedule: { sweep: "0 * * * *", stuck: "* * * * *", poll: 1m, repos: 30s }
+limits: { perHost: 1, total: 2, progressDeadline: 2m, deadline: 1h, orphanGrace: 1m, healings: 2, healingWindow: 1m, githubWriteInterval: 0s }
 orphans: { remove: false, volumes: true }
 policy: { bindMounts: [/srv/data] }
 `
@@ -87,13 +88,14 @@ policy: { bindMounts: [/srv/data] }
         },
       ],
       images: { helper: 'busybox:1', site: { image: 'nginx:1.27', command: ['serve', '--dir={root}'] } },
-      schedule: { sweep: '0 * * * *', stuck: '* * * * *', pollMs: 60_000 },
+      schedule: { sweep: '0 * * * *', stuck: '* * * * *', pollMs: 60_000, reposMs: 30_000 },
       limits: {
         perHost: 1,
         total: 2,
         progressDeadlineMs: 120_000,
         deadlineMs: 3_600_000,
         orphanGraceMs: 60_000,
+        healing: { limit: 2, windowMs: 60_000 },
         githubWriteIntervalMs: 0,
       },
       orphans: { remove: false, volumes: true },

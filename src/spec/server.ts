@@ -26,14 +26,15 @@ export type ServerConfig = {
     /** `{root}` in an argument stands for the folder to serve. */
     site: { image: string; command: string[] }
   }
-  /** `sweep` and `stuck` are cron, in UTC. */
-  schedule: { sweep: string; stuck: string; pollMs: number }
+  /** `sweep` and `stuck` are cron, in UTC; `reposMs` null is no polling of GitHub. */
+  schedule: { sweep: string; stuck: string; pollMs: number; reposMs: number | null }
   limits: {
     perHost: number
     total: number
     progressDeadlineMs: number
     deadlineMs: number
     orphanGraceMs: number
+    healing: { limit: number; windowMs: number }
     githubWriteIntervalMs: number
   }
   orphans: { remove: boolean; volumes: boolean }
@@ -125,6 +126,7 @@ function readConfig(document: Server, dockerHost: string | null): ServerConfig {
       sweep: schedule?.sweep ?? defaults.schedule.sweep,
       stuck: schedule?.stuck ?? defaults.schedule.stuck,
       pollMs: parseDuration(schedule?.poll ?? defaults.schedule.poll),
+      reposMs: schedule?.repos === undefined ? null : parseDuration(schedule.repos),
     },
     limits: {
       perHost: limits?.perHost ?? defaults.limits.perHost,
@@ -132,6 +134,10 @@ function readConfig(document: Server, dockerHost: string | null): ServerConfig {
       progressDeadlineMs: parseDuration(limits?.progressDeadline ?? defaults.limits.progressDeadline),
       deadlineMs: parseDuration(limits?.deadline ?? defaults.limits.deadline),
       orphanGraceMs: parseDuration(limits?.orphanGrace ?? defaults.limits.orphanGrace),
+      healing: {
+        limit: limits?.healings ?? defaults.limits.healings,
+        windowMs: parseDuration(limits?.healingWindow ?? defaults.limits.healingWindow),
+      },
       githubWriteIntervalMs: parseDuration(
         limits?.githubWriteInterval ?? defaults.limits.githubWriteInterval,
       ),

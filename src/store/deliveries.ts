@@ -56,6 +56,10 @@ export class Deliveries {
     return [...this.#pending.values()]
   }
 
+  knows(guid: string): boolean {
+    return this.#pending.has(guid) || this.#processed.has(guid)
+  }
+
   /** @throws TowlineError `temporary` where too many are pending */
   async add(delivery: Delivery): Promise<'stored' | 'duplicate'> {
     const adding = this.#adding.get(delivery.guid)
@@ -64,7 +68,7 @@ export class Deliveries {
       await adding
       return 'duplicate'
     }
-    if (this.#pending.has(delivery.guid) || this.#processed.has(delivery.guid)) return 'duplicate'
+    if (this.knows(delivery.guid)) return 'duplicate'
     if (this.#pending.size + this.#adding.size >= maxPending) throw backlogFull()
     const writing = this.#write(delivery)
     this.#adding.set(delivery.guid, writing)

@@ -93,6 +93,7 @@ async function openLocked(
     updateHost: (host, change) => run(() => hosts.update(host, change)),
     raiseEpoch: (above) => run(() => installation.raiseEpoch(above)),
     addDelivery: (delivery) => run(() => deliveries.add(delivery)),
+    knowsDelivery: (guid) => run(() => deliveries.knows(guid)),
     pendingDeliveries: () => run(() => deliveries.pending()),
     completeDelivery: (guid) => run(() => deliveries.complete(guid)),
     close,

@@ -16,6 +16,7 @@ export function exampleTarget(changes: Partial<TargetRecord> = {}): TargetRecord
     reports: {},
     healing: null,
     drift: null,
+    untoldDrifts: [],
     removal: null,
     ...changes,
   }

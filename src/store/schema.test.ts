@@ -20,6 +20,7 @@ test('records of version 1 get what version 2 knows, and keep all else', () => {
     version: 2,
     healing: { ...healing, healedAt: {}, degraded: null },
     drift: null,
+    untoldDrifts: [],
     removal: null,
   })
   expect(migrate({ ...target, healing: null }, 1, migrations)).toMatchObject({ healing: null })

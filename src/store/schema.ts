@@ -19,7 +19,7 @@ function addRecovery(document: unknown): unknown {
   const record = document as Record<string, unknown>
   if (Array.isArray(record.deployments)) {
     const healing = record.healing ? { ...record.healing, healedAt: {}, degraded: null } : null
-    return { ...record, version: 2, healing, drift: null, removal: null }
+    return { ...record, version: 2, healing, drift: null, untoldDrifts: [], removal: null }
   }
   if (Array.isArray(record.revisions)) {
     const revisions = record.revisions.map((revision: object) => ({

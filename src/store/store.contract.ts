@@ -287,6 +287,20 @@ export function describeStore(name: string, open: () => Promise<StoreUnderTest>)
         expect(await (await reopen()).addDelivery(exampleDelivery('guid-1'))).toBe('duplicate')
       })
 
+      test('is known once it is stored, also when it was completed and after a restart', async () => {
+        const { store, reopen } = await start()
+        expect(await store.knowsDelivery('guid-1')).toBe(false)
+        await store.addDelivery(exampleDelivery('guid-1'))
+        expect(await store.knowsDelivery('guid-1')).toBe(true)
+        await store.completeDelivery('guid-1')
+        expect(await store.knowsDelivery('guid-1')).toBe(true)
+        const again = await reopen()
+        expect([await again.knowsDelivery('guid-1'), await again.knowsDelivery('guid-2')]).toEqual([
+          true,
+          false,
+        ])
+      })
+
       test('that nobody knows can be completed without effect', async () => {
         const { store } = await start()
         await store.completeDelivery('guid-1')

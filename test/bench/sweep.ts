@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import Docker from 'dockerode'
 import { pino } from 'pino'
 import { openDockerHost } from '../../src/docker/host.ts'
+import { alwaysKnown } from '../../src/engine/host-status.ts'
 import { type HostSweep, sweepHost } from '../../src/engine/sweep.ts'
 import { readEnvironment } from '../../src/environment.ts'
 import { startTowline } from '../../src/main.ts'
@@ -74,7 +75,12 @@ async function sweepOneHost(
       images: { helper: 'towline-demo/busybox:1' },
     })
     const docker = new Docker({ socketPath: dockerSocket })
-    const parts = { store, log: pino({ level: 'silent' }) }
+    const parts = {
+      store,
+      hostStatus: alwaysKnown,
+      healing: { limit: 5, windowMs: 300_000 },
+      log: pino({ level: 'silent' }),
+    }
     const signal = new AbortController().signal
     return await interleave(rounds, {
       measured: () => timed(async () => checkNoOp(await sweepHost(parts, host, { deep: false, signal }))),

@@ -18,6 +18,7 @@ import { createSpecReader } from '../../src/engine/spec-reader.ts'
 import { createAccess } from '../../src/github/access.ts'
 import { createApp } from '../../src/github/app.ts'
 import { createChecks } from '../../src/github/checks.ts'
+import { createDeliveries } from '../../src/github/deliveries.ts'
 import { createServer, webhookPath } from '../../src/monitor/server.ts'
 import { openHosts } from '../../src/operator-config.ts'
 import { openMirror } from '../../src/repo/mirror.ts'
@@ -116,7 +117,7 @@ async function startTowline(folder: string, git: GitServer): Promise<void> {
   const engine: Engine = createEngine({
     store,
     hosts: await openHosts(config, store.owner),
-    github: { ...createChecks(access), repos: access.repos },
+    github: { ...createChecks(access), ...createDeliveries(app.probot), repos: access.repos },
     mirror: async () => mirror,
     specs: createSpecReader({ hosts: ['local'], bindMounts: [] }),
     files: {
@@ -125,6 +126,7 @@ async function startTowline(folder: string, git: GitServer): Promise<void> {
     },
     siteServer: config.images.site,
     limits: config.limits,
+    orphans: config.orphans,
     schedule: config.schedule,
     log,
   })

@@ -45,7 +45,7 @@ export async function answerApi(
 }
 
 export function sendAnswer(res: ServerResponse, answer: Answer): void {
-  const body = answer.body === undefined ? '' : JSON.stringify(answer.body)
+  const body = answer.body === undefined ? '' : toJson(answer.body)
   res.writeHead(answer.status, {
     'content-type': 'application/json; charset=utf-8',
     'content-length': Buffer.byteLength(body),
@@ -55,6 +55,12 @@ export function sendAnswer(res: ServerResponse, answer: Answer): void {
     ...answer.headers,
   })
   res.end(body)
+}
+
+/** A bigint becomes a number of JSON, with all its digits. */
+function toJson(value: unknown): string {
+  const text = JSON.stringify(value, (_key, inner) => (typeof inner === 'bigint' ? `<${inner}n>` : inner))
+  return text.replaceAll(/"<(\d+)n>"/g, '$1')
 }
 
 /** The answer of the route that knows the path, or null where none does. */

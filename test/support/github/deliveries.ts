@@ -50,8 +50,8 @@ function ownDeliveries(call: Call): Delivery[] {
 }
 
 function ownDelivery(call: Call): Delivery {
-  const id = Number(param(call, 'id'))
-  const found = ownDeliveries(call).find((delivery) => delivery.id === id)
+  const id = param(call, 'id')
+  const found = ownDeliveries(call).find((delivery) => String(delivery.id) === id)
   if (!found) throw notFound()
   return found
 }

@@ -16,7 +16,7 @@ const recordLimit = 5_000
 const answerByteLimit = 64 * 1024
 
 export type Delivery = {
-  id: number
+  id: bigint
   guid: string
   app: App
   event: string
@@ -66,7 +66,12 @@ export function createWebhooks(state: State, { signal }: { signal: AbortSignal }
     },
     /** Sends a delivery's very bytes once more, under its GUID. */
     redeliver(delivery: Delivery): void {
-      enqueue({ ...delivery, id: state.nextId(), redelivery: true, response: { headers: {}, body: '' } })
+      enqueue({
+        ...delivery,
+        id: nextDeliveryId(state),
+        redelivery: true,
+        response: { headers: {}, body: '' },
+      })
     },
     pause: () => queue.pause(),
     resume: () => void queue.start(),
@@ -113,7 +118,7 @@ function newDelivery(state: State, app: App, event: WebhookEvent): Delivery {
   const secret = app.webhook?.secret ?? ''
   const action = Reflect.get(event.payload, 'action')
   return {
-    id: state.nextId(),
+    id: nextDeliveryId(state),
     guid,
     app,
     event: event.event,
@@ -143,6 +148,11 @@ function newDelivery(state: State, app: App, event: WebhookEvent): Delivery {
     },
     response: { headers: {}, body: '' },
   }
+}
+
+/** Beyond 2⁵³, as GitHub's are since 2026: who rounds them asks for another delivery. */
+function nextDeliveryId(state: State): bigint {
+  return 3_804_004_623_172_239_367n + 2n * BigInt(state.nextId())
 }
 
 /** Fills in how a delivery went. Never throws: a receiver that is down is a recorded fact. */
