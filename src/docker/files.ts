@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import type { Readable } from 'node:stream'
+import { Readable } from 'node:stream'
 import type { ReleaseFile } from '../engine/ports.ts'
 import { TowlineError } from '../rollout/error.ts'
 import { buildManifest, compareWithManifest } from '../rollout/manifest.ts'
@@ -50,16 +50,22 @@ export type VerifiedRelease = ReleasePlace & { damage: string[] }
 const scriptTimeoutMs = 120_000
 /** A deployment's own deadline is shorter as a rule; measured locally, 100 MB take 0.3 s. */
 const uploadTimeoutMs = 30 * 60_000
+/** An Engine that unpacks to a slow disk takes some bytes every second; one that cannot be reached any more takes none. */
+const defaultUploadIdleMs = 120_000
 /** A hundred sites observed need some 50 KiB. */
 const outputLimitBytes = 16_777_216
 /** Manifest and listing of a release of 20,000 files, the most there may be, with paths of 900 characters. */
 const listingLimitBytes = 67_108_864
-/** Measured, BusyBox hashes 200 MB a second; a disk that is cold and slow reads 20. A release has at most 512 MB. */
+/** Measured, BusyBox hashes 270 MB a second; a disk that is cold and slow reads 20. A release has at most 512 MB. */
 const verifyTimeoutMs = 300_000
 /** Releases read by one exec. The most files eight of them may have, from a slow disk, fit the deadline. */
 const verifyBatch = 8
 
-export function siteFiles(engine: Engine, options: { owner: string; image: string }): SiteFiles {
+export function siteFiles(
+  engine: Engine,
+  options: { owner: string; image: string; uploadIdleMs?: number },
+): SiteFiles {
+  const { uploadIdleMs = defaultUploadIdleMs } = options
   const helper = filesHelper(engine, options)
 
   async function run(
@@ -80,34 +86,45 @@ export function siteFiles(engine: Engine, options: { owner: string; image: strin
     options: ExecOptions,
   ): Promise<ExecResult> {
     const argv = ['sh', '-c', scripts.onVolume, 'towline', mountPath, script, 'towline', ...args]
-    const container = await helper.ensure(options)
+    const { signal } = options
+    const container = await helper.ensure({ signal })
     const result = await execInContainer(engine, { container, argv }, options)
     if (result.exitCode !== scripts.volumeIsGone) return result
-    await helper.replaceVolume(container, options)
-    return execInContainer(engine, { container: await helper.ensure(options), argv }, options)
+    await helper.replaceVolume(container, { signal })
+    return execInContainer(engine, { container: await helper.ensure({ signal }), argv }, options)
   }
 
   function failed(result: ExecResult): TowlineError {
     return new TowlineError(
-      `Changing files on ${engine.name} failed (${result.exitCode}): ${result.stderr.trim().slice(-500)}`,
+      `Working on files of ${engine.name} failed (${result.exitCode}): ${result.stderr.trim().slice(-500)}`,
       { fault: 'temporary', hint: 'Check that the disk of the host is neither full nor read-only.' },
     )
   }
 
   async function upload(folder: string, tar: Readable, { signal }: { signal: AbortSignal }): Promise<void> {
     const container = await helper.ensure({ signal })
+    const silence = new AbortController()
+    const fallSilent = () =>
+      silence.abort(
+        new TowlineError(`${engine.name} took nothing of ${folder} for ${uploadIdleMs / 1000} s`, {
+          fault: 'temporary',
+          hint: 'See whether the host and its disk are reached; the next attempt writes the release anew.',
+        }),
+      )
+    const idle = setTimeout(fallSilent, uploadIdleMs)
     try {
       await engine.call(
         `Copying files into ${folder}`,
         (docker, callSignal) =>
-          docker.getContainer(container).putArchive(tar, {
+          docker.getContainer(container).putArchive(Readable.from(noticed(tar, () => idle.refresh())), {
             path: `${mountPath}/${folder}`,
             noOverwriteDirNonDir: '1',
             abortSignal: callSignal,
           }),
-        { signal, timeoutMs: uploadTimeoutMs },
+        { signal: AbortSignal.any([signal, silence.signal]), timeoutMs: uploadTimeoutMs },
       )
     } finally {
+      clearTimeout(idle)
       tar.destroy()
     }
   }
@@ -225,6 +242,13 @@ export function parseSites(output: string): Record<string, ObservedSite> {
 function toLink(kind: string, to: string): ObservedLink {
   if (kind === 'link' || kind === 'dangling') return { kind: 'link', to, dangling: kind === 'dangling' }
   return kind === 'missing' ? { kind: 'missing' } : { kind: 'other' }
+}
+
+async function* noticed(tar: Readable, onTaken: () => void): AsyncGenerator<unknown> {
+  for await (const chunk of tar) {
+    onTaken()
+    yield chunk
+  }
 }
 
 type ExecOptions = { signal: AbortSignal; timeoutMs: number; maxBytes: number }
