@@ -58,7 +58,9 @@ function scene(files: Record<string, string>) {
   }
 }
 
-const shop = (image: string, more = '') => ({ 'apps/shop.yaml': serviceYaml('shop', image, more) })
+const shop = (image: string, more = '') => ({
+  'apps/shop.yaml': serviceYaml('shop', image, `deploy: { update_config: { monitor: 0s } }\n${more}`),
+})
 
 test('what is planned is what the deployment then does, line for line', async () => {
   const { plan, push, deploy } = scene(shop('shop:1'))

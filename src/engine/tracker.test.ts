@@ -265,14 +265,41 @@ describe('watching containers after the switch', () => {
     expect(watch.outcome).toBe('ready')
   })
 
-  test('of one without a health check counts from its start', async () => {
-    const startedAt = new Date(Date.parse(beganAt) - 8_000).toISOString()
-    const { watchSteady } = scene({ 'shop-1': { health: 'none', startedAt } })
+  test('of one without a health check counts from when its start was first seen, also by an earlier wait', async () => {
+    const { awaitReady, watchSteady } = scene({ 'shop-1': { health: 'none' } })
+    const ready = awaitReady({ settleMs: 8_000 })
+    await elapse(8_000)
+    expect(ready.outcome).toBe('ready')
     const watch = watchSteady({ monitorMs: 10_000 })
     await elapse(1_999)
     expect(watch.outcome).toBe('waiting')
     await elapse(1)
     expect(watch.outcome).toBe('ready')
+  })
+
+  test.each([
+    ['ahead', '2026-11-22T10:00:00.000Z'],
+    ['behind', '2026-11-20T10:00:00.000Z'],
+  ])('takes its time where the clock of the host is %s', async (_, startedAt) => {
+    const { awaitReady } = scene({ 'shop-1': { health: 'none', startedAt } })
+    const ready = awaitReady({ settleMs: 5_000 })
+    await elapse(4_999)
+    expect(ready.outcome).toBe('waiting')
+    await elapse(1)
+    expect(ready.outcome).toBe('ready')
+  })
+
+  test('is neither cut short nor stretched by a clock of ours that jumps', async () => {
+    for (const jumpMs of [3_600_000, -3_600_000]) {
+      const { awaitReady } = scene({ 'shop-1': { health: 'none' } })
+      const ready = awaitReady({ settleMs: 5_000, deadlineMs: 60_000 })
+      await elapse(1_000)
+      vi.setSystemTime(Date.now() + jumpMs)
+      await elapse(3_999)
+      expect(ready.outcome).toBe('waiting')
+      await elapse(1)
+      expect(ready.outcome).toBe('ready')
+    }
   })
 
   test('ends at once with the reason when one dies, restarts or turns unhealthy', async () => {

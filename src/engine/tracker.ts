@@ -1,7 +1,7 @@
 import { explain, TowlineError } from '../rollout/error.ts'
 import { judgeReady, judgeSteady, type Sample, type Verdict } from '../rollout/gate.ts'
 import type { HostWatch } from './host-watch.ts'
-import type { DockerHost } from './ports.ts'
+import type { DockerHost, Probe } from './ports.ts'
 import { waitFor } from './wait.ts'
 
 /** What a wait for containers needs. `deadlineMs` is how long it may take in all. */
@@ -19,6 +19,20 @@ export type Tracker = ReturnType<typeof createTracker>
  * immediate; where they fail it looks every `pollMs`. Five looks in a row that fail end the wait.
  */
 export function createTracker(options: { pollMs: number; watch: Pick<HostWatch, 'subscribe'> }) {
+  /** Each start of a container, and when it was first seen, by our own steady clock: the host's may be set otherwise. */
+  const starts = new Map<string, { startedAt: string; seenAtMs: number }>()
+
+  function runningSince(container: string, startedAt: string): number {
+    const known = starts.get(container)
+    if (known?.startedAt === startedAt) return known.seenAtMs
+    const seenAtMs = performance.now()
+    starts.delete(container)
+    starts.set(container, { startedAt, seenAtMs })
+    const [oldest] = starts.keys()
+    if (starts.size > startLimit && oldest !== undefined) starts.delete(oldest)
+    return seenAtMs
+  }
+
   /** @throws TowlineError `rejected` where a container proved bad or time ran out, `temporary` where the host does not answer. */
   async function awaitReady({
     created,
@@ -27,13 +41,13 @@ export function createTracker(options: { pollMs: number; watch: Pick<HostWatch, 
   }: Watched & { created: string[]; settleMs: number }) {
     const baselines = new Map(created.map((name) => [name, 0]))
     await until(watched, {
-      untilMs: Date.now() + Math.min(watched.deadlineMs, maximumWaitMs),
+      untilMs: performance.now() + Math.min(watched.deadlineMs, maximumWaitMs),
       // Once Docker says healthy, that is the answer.
       check: (_name, health) => health === 'starting',
       look: (name, sample) => {
         const baselineRestarts = baselines.get(name) ?? sample.restartCount
         baselines.set(name, baselineRestarts)
-        return judgeReady(sample, { baselineRestarts, settleMs, nowMs: Date.now() })
+        return judgeReady(sample, { baselineRestarts, settleMs, nowMs: performance.now() })
       },
     })
   }
@@ -45,7 +59,7 @@ export function createTracker(options: { pollMs: number; watch: Pick<HostWatch, 
     ...watched
   }: Omit<Watched, 'deadlineMs'> & { monitorMs: number; started: string[] }) {
     const first = new Map<string, Sample>()
-    const beganAtMs = Date.now()
+    const beganAtMs = performance.now()
     await until(watched, {
       untilMs: beganAtMs + monitorMs + recoveryMs,
       // For one that was just started a watch of no length is one look: its check passed a moment ago. A site's server
@@ -57,8 +71,8 @@ export function createTracker(options: { pollMs: number; watch: Pick<HostWatch, 
         const verdict = judgeSteady(start, sample)
         if (verdict.kind !== 'ready') return verdict
         // Without a health check, having run for `monitorMs` since its start is all that can be seen.
-        const steadyAtMs = (sample.health === 'none' ? sample.startedAtMs : beganAtMs) + monitorMs
-        if (Date.now() >= steadyAtMs) return verdict
+        const steadyAtMs = (sample.health === 'none' ? sample.runningSinceMs : beganAtMs) + monitorMs
+        if (performance.now() >= steadyAtMs) return verdict
         return { kind: 'waiting', message: 'answers, still watched', lookAgainAtMs: steadyAtMs }
       },
     })
@@ -77,17 +91,19 @@ export function createTracker(options: { pollMs: number; watch: Pick<HostWatch, 
     let checkDelayMs = firstCheckDelayMs
     // Bounded by `untilMs`: every turn either ends or waits at least a millisecond.
     for (;;) {
-      let lookAgainAtMs = Date.now() + options.pollMs
+      let lookAgainAtMs = performance.now() + options.pollMs
       let message = ''
       try {
         for (const name of [...open]) {
-          const sample = await takeSample(host, name, { check: judge.check, signal })
+          const probe = await host.probe(name, { signal })
+          const runningSinceMs = runningSince(`${host.name} ${name}`, probe.startedAt)
+          const sample = await takeSample(host, name, { probe, runningSinceMs, check: judge.check, signal })
           const verdict = judge.look(name, sample)
           if (verdict.kind === 'ready') open.delete(name)
           else if (verdict.kind === 'failed') throw rejected(name, verdict.reason)
           else {
             message = `${name}: ${verdict.message}`
-            const againMs = verdict.lookAgainAtMs ?? Date.now() + checkDelayMs
+            const againMs = verdict.lookAgainAtMs ?? performance.now() + checkDelayMs
             lookAgainAtMs = Math.min(lookAgainAtMs, againMs)
           }
         }
@@ -107,7 +123,7 @@ export function createTracker(options: { pollMs: number; watch: Pick<HostWatch, 
         }
       }
       if (open.size === 0) return
-      if (Date.now() >= judge.untilMs) {
+      if (performance.now() >= judge.untilMs) {
         throw new TowlineError(`not ready in time: ${message || [...open].join(', ')}`, {
           fault: 'rejected',
           hint: 'Look at the log lines below; allow more time with rollout.progressDeadline if it only starts slowly.',
@@ -115,7 +131,7 @@ export function createTracker(options: { pollMs: number; watch: Pick<HostWatch, 
       }
       checkDelayMs = Math.min(checkDelayMs * 1.5, checkDelayCapMs)
       await waitFor({
-        ms: Math.max(1, Math.min(lookAgainAtMs, judge.untilMs) - Date.now()),
+        ms: Math.max(1, Math.min(lookAgainAtMs, judge.untilMs) - performance.now()),
         signal,
         onWake: (wake) => options.watch.subscribe(host.name, wake),
       })
@@ -128,15 +144,25 @@ export function createTracker(options: { pollMs: number; watch: Pick<HostWatch, 
 async function takeSample(
   host: DockerHost,
   name: string,
-  { check, signal }: { check: (name: string, health: Sample['health']) => boolean; signal: AbortSignal },
+  {
+    probe,
+    runningSinceMs,
+    check,
+    signal,
+  }: {
+    probe: Probe
+    runningSinceMs: number
+    check: (name: string, health: Sample['health']) => boolean
+    signal: AbortSignal
+  },
 ): Promise<Sample> {
-  const probe = await host.probe(name, { signal })
   const mayCheck = probe.state === 'running' && check(name, probe.health)
   return {
     state: probe.state,
     health: probe.health,
     restartCount: probe.restartCount,
-    startedAtMs: Date.parse(probe.startedAt) || 0,
+    startedAt: probe.startedAt,
+    runningSinceMs,
     exitCode: probe.exitCode,
     checkPassed: mayCheck ? await host.checkHealth(name, { signal }) : null,
   }
@@ -154,6 +180,8 @@ const maximumWaitMs = 30 * 60_000
 /** How long a check may go on failing after the watch before the release counts as bad. */
 const recoveryMs = 10_000
 const errorLimit = 5
+/** Far more containers than are waited for at a time. */
+const startLimit = 5_000
 /**
  * A server that listens 20 ms after its start should not wait long for a second look; a slow one should not be asked
  * 20 times a second. A check itself takes the host about 50 ms.

@@ -5,7 +5,8 @@ const running: Sample = {
   state: 'running',
   health: 'none',
   restartCount: 0,
-  startedAtMs: 10_000,
+  startedAt: '2026-11-21T10:00:10.000Z',
+  runningSinceMs: 10_000,
   exitCode: null,
   checkPassed: null,
 }
@@ -93,7 +94,11 @@ describe('while it is watched', () => {
 
   test.each<[string, Partial<Sample>, string]>([
     ['restarts by its policy', { restartCount: 3 }, 'it restarted once, last with no exit code'],
-    ['is started again by somebody', { startedAtMs: 11_000 }, 'it restarted while it was watched'],
+    [
+      'is started again by somebody',
+      { startedAt: '2026-11-21T10:00:11.000Z' },
+      'it restarted while it was watched',
+    ],
     ['becomes unhealthy', { health: 'unhealthy' }, 'it became unhealthy while it was watched'],
     ['ends', { state: 'exited', exitCode: 0 }, 'it is exited with exit code 0'],
     ['disappears', { state: 'missing' }, 'it is gone'],

@@ -5,7 +5,10 @@ export type Sample = {
   state: ContainerState | 'missing'
   health: Health
   restartCount: number
-  startedAtMs: number
+  /** Docker's own time of its start, by the host's clock: another one means another start, and nothing is counted from it. */
+  startedAt: string
+  /** Since when this start was seen running, by the clock of whoever looks. */
+  runningSinceMs: number
   exitCode: number | null
   /** Outcome of running the container's own health check just now; null where it was not run. */
   checkPassed: boolean | null
@@ -38,7 +41,7 @@ export function judgeReady(
       if (sample.checkPassed) return { kind: 'ready' }
       return { kind: 'waiting', message: 'health check not passed yet', lookAgainAtMs: null }
     case 'none': {
-      const settledAtMs = sample.startedAtMs + options.settleMs
+      const settledAtMs = sample.runningSinceMs + options.settleMs
       if (options.nowMs >= settledAtMs) return { kind: 'ready' }
       return { kind: 'waiting', message: 'running, not settled yet', lookAgainAtMs: settledAtMs }
     }
@@ -51,7 +54,7 @@ export function judgeReady(
 export function judgeSteady(first: Sample, sample: Sample): Verdict {
   const broken = judgeAlive(sample, first.restartCount)
   if (broken) return broken
-  if (sample.startedAtMs !== first.startedAtMs) {
+  if (sample.startedAt !== first.startedAt) {
     return { kind: 'failed', reason: 'it restarted while it was watched' }
   }
   if (sample.health === 'unhealthy') {
