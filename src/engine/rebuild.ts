@@ -110,7 +110,7 @@ export async function rebuildStore(
 }
 
 /** From now on no epoch is given that one of these things carries already. */
-export async function raiseEpochs(
+async function raiseEpochs(
   store: Pick<Store, 'raiseEpoch'>,
   things: readonly { labels: Record<string, string> }[],
 ): Promise<void> {
