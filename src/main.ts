@@ -1,9 +1,9 @@
-import { mkdir, readFile } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Logger, pino } from 'pino'
 import packageJson from '../package.json' with { type: 'json' }
+import { loadPrivateKey, openMirrors } from './config-repos.ts'
 import { createEngine, type Engine } from './engine/engine.ts'
-import type { Mirror, RepoAccess, Store } from './engine/ports.ts'
 import { createSpecReader } from './engine/spec-reader.ts'
 import { checkNodeVersion, type Environment, readEnvironment } from './environment.ts'
 import { createAccess } from './github/access.ts'
@@ -13,7 +13,6 @@ import { createDeliveries } from './github/deliveries.ts'
 import { watchReachability } from './github/reachability.ts'
 import { createServer } from './monitor/server.ts'
 import { loadServerConfig, openHosts } from './operator-config.ts'
-import { openMirror } from './repo/mirror.ts'
 import { explain, TowlineError } from './rollout/error.ts'
 import { installationOwner } from './rollout/target.ts'
 import { readSourceFiles } from './source/files.ts'
@@ -112,67 +111,12 @@ export async function startTowline(environment: Environment, log: Logger): Promi
   }
 }
 
-async function loadPrivateKey({ privateKey }: Environment): Promise<string> {
-  if ('text' in privateKey) return privateKey.text
-  return readFile(privateKey.path, 'utf8').catch((error: unknown) => {
-    throw new TowlineError(`the private key could not be read from ${privateKey.path}`, {
-      fault: 'operator',
-      hint: 'Correct PRIVATE_KEY_PATH, or put the key into PRIVATE_KEY.',
-      cause: error,
-    })
-  })
-}
-
 function refuseAddress(error: unknown): never {
   throw new TowlineError(explain(error).reason, {
     fault: 'operator',
     hint: 'Set PORT and HOST to an address of this machine that nothing else listens on.',
     cause: error,
   })
-}
-
-/** One mirror for each repo and branch, opened when first needed. */
-function openMirrors(parts: {
-  environment: Environment
-  gitUrl: string
-  token: (repo: string, options: { signal: AbortSignal; renew?: boolean }) => Promise<string>
-  store: Store
-}) {
-  type Open = Mirror & { close(): Promise<void> }
-  const mirrors = new Map<string, { branch: string; mirror: Promise<Open> }>()
-
-  async function open({ repo, branch }: RepoAccess): Promise<Mirror> {
-    const known = mirrors.get(repo)
-    if (known?.branch === branch) return known.mirror
-    await (await known?.mirror)?.close()
-    const mirror = openMirror({
-      folder: join(parts.environment.dataFolder, 'mirrors', repo.replace('/', '+')),
-      repo,
-      url: `${parts.gitUrl}/${repo}.git`,
-      branch,
-      token: (options) => parts.token(repo, options),
-    })
-    mirrors.set(repo, { branch, mirror })
-    mirror.catch(() => mirrors.delete(repo))
-    return mirror
-  }
-
-  return {
-    open,
-    /** The mirror as it lies on disk: what was deployed before is readable though GitHub is away. */
-    async known(repo: string): Promise<Mirror> {
-      const found = mirrors.get(repo)
-      if (found) return found.mirror
-      const record = await parts.store.readRepo(repo)
-      if (record) return open({ repo, branch: record.branch })
-      throw new TowlineError(`nothing is known of ${repo}`, { fault: 'bug' })
-    },
-    async close() {
-      await Promise.all(
-        [...mirrors.values()].map(async ({ mirror }) => (await mirror.catch(() => null))?.close()),
-      )
-    },
-  }
 }
 
 function createLog({ logLevel, logFormat }: Environment): Logger {

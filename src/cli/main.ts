@@ -1,12 +1,19 @@
 #!/usr/bin/env node
 import { parseArgs } from 'node:util'
 import { pino } from 'pino'
-import { checkNodeVersion, readClientEnvironment, readLocalEnvironment } from '../environment.ts'
+import {
+  checkNodeVersion,
+  type LocalEnvironment,
+  readClientEnvironment,
+  readEnvironment,
+  readLocalEnvironment,
+} from '../environment.ts'
 import { explain, TowlineError } from '../rollout/error.ts'
 import { apply } from './apply.ts'
 import { cancel } from './cancel.ts'
 import type { CommandOptions, ServerCommandOptions } from './command.ts'
 import { doctor } from './doctor.ts'
+import { doctorRebuild, type RebuildOptions } from './doctor-rebuild.ts'
 import { get } from './get.ts'
 import { plan } from './plan.ts'
 import { createPrint, type Output, type Print } from './print.ts'
@@ -15,12 +22,13 @@ import { retry } from './retry.ts'
 import { createServerClient } from './server-client.ts'
 import { validate } from './validate.ts'
 
-/** A verb works on a folder, or asks a server. `flags` are those it takes besides `--json`. */
+/** A verb works on a folder, asks a server, or works on the server's own data folder while the server is stopped. `flags` are those it takes besides `--json`. */
 type Verb = { operand: 'none' | 'optional' | 'required'; flags: Flag[] } & (
   | { on: 'folder'; run: (options: CommandOptions) => Promise<number> }
   | { on: 'server'; run: (options: ServerCommandOptions) => Promise<number> }
+  | { on: 'data'; run: (options: RebuildOptions) => Promise<number> }
 )
-type Flag = 'config' | 'data' | 'repo' | 'dry-run'
+type Flag = 'config' | 'data' | 'repo' | 'dry-run' | 'rebuild' | 'owner'
 
 const folderVerb = {
   on: 'folder',
@@ -39,11 +47,24 @@ const verbs: Record<string, Verb> = {
   retry: { on: 'server', operand: 'required', flags: [], run: retry },
 }
 
+/** `doctor --rebuild` mends what the server itself could not start on. */
+const rebuildVerb: Verb = {
+  on: 'data',
+  operand: 'none',
+  flags: ['rebuild', 'owner', 'config', 'data'],
+  run: doctorRebuild,
+}
+
 const usage = `towline <validate|plan|apply> <dir> [--json] [--config server.yaml] [--data folder] [--repo owner/name]
 
   validate  check every spec of a folder; needs no Docker host
   plan      show what apply would change (exit 0: nothing, 2: changes, 1: problems)
   apply     bring the Docker hosts to what the folder says, and show each phase
+
+towline doctor --rebuild [--owner id] [--json] [--config server.yaml] [--data folder]
+
+  with the data folder lost: rebuild it from what stands on the hosts and from git, and change nothing there.
+  Takes the environment of the server, which must be stopped.
 
 Hosts come from server.yaml (--config or TOWLINE_CONFIG), else from DOCKER_HOST or the default socket.
 What was applied is remembered in --data or TOWLINE_DATA (default ./data).
@@ -75,7 +96,8 @@ export async function runCommand(
       stdout.write(`${usage}\n`)
       return 0
     }
-    const verb = name === undefined ? undefined : verbs[name]
+    const verb =
+      name === 'doctor' && values.rebuild ? rebuildVerb : name === undefined ? undefined : verbs[name]
     const mistake = verb
       ? mistakeOf(verb, { values, operand, more })
       : name && `There is no command "${name}".`
@@ -123,20 +145,19 @@ async function runVerb(
     const server = createServerClient(readClientEnvironment(variables))
     return verb.run({ subject: operand, dryRun: values['dry-run'] ?? false, server, print, signal })
   }
-  const environment = readLocalEnvironment(variables)
-  return verb.run({
-    dir: operand ?? '',
-    repo: values.repo ?? null,
-    environment: {
-      ...environment,
-      configPath: values.config ?? environment.configPath,
-      dataFolder: values.data ?? environment.dataFolder,
-    },
-    print,
-    signal,
-    // What went wrong is printed by the command; the log is for those who ask for it.
-    log: pino({ level: variables.LOG_LEVEL ?? 'silent' }, given.streams.stderr),
+  // What went wrong is printed by the command; the log is for those who ask for it.
+  const log = pino({ level: variables.LOG_LEVEL ?? 'silent' }, given.streams.stderr)
+  const placed = <T extends LocalEnvironment>(environment: T): T => ({
+    ...environment,
+    configPath: values.config ?? environment.configPath,
+    dataFolder: values.data ?? environment.dataFolder,
   })
+  if (verb.on === 'data') {
+    const environment = placed(readEnvironment(variables))
+    return verb.run({ environment, owner: values.owner ?? null, print, signal, log })
+  }
+  const environment = placed(readLocalEnvironment(variables))
+  return verb.run({ dir: operand ?? '', repo: values.repo ?? null, environment, print, signal, log })
 }
 
 function readArguments(argv: string[]) {
@@ -151,6 +172,8 @@ function readArguments(argv: string[]) {
         data: { type: 'string' },
         repo: { type: 'string' },
         'dry-run': { type: 'boolean' },
+        rebuild: { type: 'boolean' },
+        owner: { type: 'string' },
       },
     })
   } catch (error) {

@@ -6,6 +6,7 @@ import { formatTarget, type Target } from '../rollout/target.ts'
 import { hashSpec, type SiteServer } from '../spec/release.ts'
 import type { Problem } from '../spec/spec.ts'
 import type { Mirror, Store } from './ports.ts'
+import { heldHosts } from './rebuild-due.ts'
 import type { Desired, RepoRecord, ReportState, Revision, TargetRecord } from './records.ts'
 import { schemaVersion } from './records.ts'
 import type { SpecReader, WishedSpec } from './spec-reader.ts'
@@ -27,14 +28,15 @@ export type ConfigParts = {
 /**
  * One look at one config repo: has the head moved, what do the specs say there, which targets want something new.
  * Each of those gets a queued deployment. Safe to repeat: the same commit asks for nothing twice. `force` reads the
- * head's specs even where it has not moved (start-up, a re-run of the commit).
+ * head's specs even where it has not moved (start-up, a re-run of the commit). `rebuiltHosts` are held back still, and
+ * what stands there is known by now.
  */
 export async function passRepo(
   parts: ConfigParts,
   { repo, branch, mirror }: { repo: string; branch: string; mirror: Mirror },
-  options: { force: boolean; signal: AbortSignal },
+  options: { force: boolean; signal: AbortSignal; rebuiltHosts?: ReadonlySet<string> },
 ): Promise<void> {
-  const { signal } = options
+  const { signal, rebuiltHosts } = options
   const record = await parts.store.readRepo(repo)
   const head = await mirror.probe({ signal })
   if (head === record?.head && !options.force) return
@@ -60,7 +62,8 @@ export async function passRepo(
     return
   }
   const targets = new Map((await parts.store.listTargets()).map((target) => [target.key, target]))
-  const wishes = compareWishes(parts, { repo, commit, specs: read.specs, targets })
+  const held = await heldHosts(parts.store, repo, { but: rebuiltHosts })
+  const wishes = compareWishes(parts, { repo, commit, specs: read.specs, targets, heldHosts: held })
   const leavers = leaversOf(targets.values(), { repo, wanted: wishes.keys })
   const prune = planTombstones(leavers, { read, commit, nowMs: Date.now() })
   await liftTombstones(parts.store, { repo, plan: prune })
@@ -140,10 +143,19 @@ type Wishes = {
   paused: Revision['pausedTargets']
 }
 
-/** What the specs of a commit want, held against what each target was last asked. Stores nothing. */
+/**
+ * What the specs of a commit want, held against what each target was last asked. Stores nothing. On `heldHosts` nobody
+ * knows yet what stands: a wish there waits as one that is paused does.
+ */
 export function compareWishes(
   parts: Pick<ConfigParts, 'siteServer'>,
-  input: { repo: string; commit: string; specs: WishedSpec[]; targets: Map<string, TargetRecord> },
+  input: {
+    repo: string
+    commit: string
+    specs: WishedSpec[]
+    targets: Map<string, TargetRecord>
+    heldHosts?: ReadonlySet<string>
+  },
 ): Wishes {
   const wishes: Wishes = { keys: new Set(), changed: [], adjusted: [], unchangedCount: 0, paused: [] }
   const nowMs = Date.now()
@@ -156,9 +168,10 @@ export function compareWishes(
       wishes.keys.add(key)
       const known = input.targets.get(key)
       const desired = { commit: input.commit, specHash, spec: located }
-      const reason = pausedReason(spec.paused, nowMs)
+      const held = input.heldHosts?.has(host) ? heldReason(host) : null
+      const reason = held ?? pausedReason(spec.paused, nowMs)
       if (reason !== null) {
-        wishes.paused.push({ target: key, reason, until: spec.paused?.until ?? null })
+        wishes.paused.push({ target: key, reason, until: held ? null : (spec.paused?.until ?? null) })
         if (!known?.desired || !sameWish(known.desired, desired))
           wishes.adjusted.push({ key, target, desired })
         continue
@@ -176,6 +189,10 @@ export function compareWishes(
     }
   }
   return wishes
+}
+
+function heldReason(host: string): string {
+  return `no record tells what stands on ${host}, and nobody could look yet`
 }
 
 /**
@@ -340,7 +357,7 @@ function saysMore(known: Revision, removals: Revision['removals'], { refused }: 
   return refused !== known.pruneRefused || removals.some((removal) => !told.has(JSON.stringify(removal)))
 }
 
-function newRepo(repo: string, branch: string): RepoRecord {
+export function newRepo(repo: string, branch: string): RepoRecord {
   return { version: schemaVersion, repo, branch, head: null, revisions: [] }
 }
 
@@ -366,4 +383,4 @@ function unexpected(key: string): never {
 }
 
 /** Enough for any commit a person mends by hand; a bound on the record and on the requests that report it. */
-const problemLimit = 500
+export const problemLimit = 500

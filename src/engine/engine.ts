@@ -14,6 +14,8 @@ import { createOrphanSearch } from './orphan-search.ts'
 import { createOutbox } from './outbox.ts'
 import { keepPolling } from './polling.ts'
 import type { DockerHost, GitHub, HostEvent, Log, Mirror, RepoAccess, Store } from './ports.ts'
+import { type RebuildReport, rebuildIfEmpty, rebuildStore } from './rebuild.ts'
+import { dueHosts, isRepoDue } from './rebuild-due.ts'
 import type { DeliveryHint, TargetRecord } from './records.ts'
 import { recover } from './recovery.ts'
 import { rerun } from './rerun.ts'
@@ -101,6 +103,8 @@ export function createEngine(parts: EngineParts): Engine {
   let lastDeepMs = 0
   let wasAnswered = true
   let polling: Promise<void> | null = null
+  /** Settled once nothing that the store lost is taken for new. null before the first try, and after one that failed. */
+  let rebuilt: Promise<void> | null = null
 
   const outbox = createOutbox({ ...parts, writeIntervalMs: parts.limits.githubWriteIntervalMs })
   const watch = watchHosts(hosts.values(), {
@@ -143,7 +147,9 @@ export function createEngine(parts: EngineParts): Engine {
     endWaits: (key, reason) => waits.get(key)?.abort(reason),
     look: (key) => queue.add(key, { priority: 'user' }),
   })
+  const rebuildParts = { ...parts, deadlineMs: parts.limits.deadlineMs }
   const repos = singleFlight((repo, force) => lookAtRepo(repo, force))
+  const rebuilds = singleFlight(() => rebuildLate())
   const sweeps = singleFlight((_key, deep) => sweepAll(deep))
   const orphans = createOrphanSearch({
     store,
@@ -161,6 +167,47 @@ export function createEngine(parts: EngineParts): Engine {
   })
   const intake = createIntake({ store, log, handle })
   const catchUp = createCatchUp({ ...parts, accept: intake.accept, signal: shutdown.signal, statistics })
+
+  /** What was lost is rebuilt before anything is decided from what the store says. */
+  function rebuildLost(): Promise<void> {
+    rebuilt ??= rebuildIfEmpty(rebuildParts, { signal: shutdown.signal }).then(
+      (report) => void logRebuild(report),
+      (error: unknown) => {
+        rebuilt = null
+        throw error
+      },
+    )
+    return rebuilt
+  }
+
+  /** What could not be looked at before is rebuilt now; then nothing of it is held back any more. */
+  async function rebuildLate() {
+    const report = await rebuildStore(rebuildParts, { signal: shutdown.signal })
+    logRebuild(report)
+    if (!report?.released) return
+    await takeUp()
+    for (const repo of access.keys()) {
+      repos.run(repo, { force: true }).catch((error: unknown) => {
+        if (!shutdown.signal.aborted) log.warn({ repo, ...explain(error) }, 'a config repo could not be read')
+      })
+    }
+  }
+
+  function logRebuild(report: RebuildReport | null) {
+    for (const found of report?.targets ?? []) log.info(found, 'rebuilt a record from what stands')
+    for (const problem of report?.problems ?? []) {
+      log.warn(problem, 'not rebuilt yet: nothing of it is deployed before it could be looked at')
+    }
+  }
+
+  /** All that the store knows as open is worked on, and told where it was not. */
+  async function takeUp() {
+    for (const record of await store.listTargets()) {
+      outbox.markTarget(record.key)
+      if (openCount(record) > 0) queue.add(record.key, { priority: 'user' })
+    }
+    for (const { repo } of await store.listRepos()) outbox.markRepo(repo)
+  }
 
   async function runTarget(key: string) {
     const wait = new AbortController()
@@ -241,6 +288,8 @@ export function createEngine(parts: EngineParts): Engine {
   }
 
   async function lookAtRepo(repo: string, force: boolean): Promise<void> {
+    await rebuildLost()
+    if (await isRepoDue(store, repo)) await rebuilds.run('all')
     using deadline = startDeadline({ signal: shutdown.signal, ms: repoPassTimeoutMs })
     const { signal } = deadline
     if (!access.has(repo)) await refreshAccess(signal)
@@ -306,6 +355,15 @@ export function createEngine(parts: EngineParts): Engine {
   async function sweepOne(name: string, deep = false): Promise<HostSweep | null> {
     const host = hosts.get(name)
     if (!host || shutdown.signal.aborted) return null
+    try {
+      await rebuildLost()
+      if ((await dueHosts(store, [name])).length > 0) await rebuilds.run('all')
+    } catch (error) {
+      if (shutdown.signal.aborted) return null
+      const { reason, hint } = explain(error)
+      log.error({ host: name, err: error, reason, hint }, 'what was lost could not be rebuilt')
+      return { host: name, error: reason, hint }
+    }
     using deadline = startDeadline({ signal: shutdown.signal, ms: hostSweepTimeoutMs })
     const { signal } = deadline
     const found = await sweepHost(targetParts, host, { deep, signal })
@@ -400,17 +458,14 @@ export function createEngine(parts: EngineParts): Engine {
     catchUp: catchUp.status,
     /** In this order: what was left unfinished, then what GitHub has to hear, then everything else. */
     async start() {
+      await rebuildLost()
       using deadline = startDeadline({ signal: shutdown.signal, ms: hostSweepTimeoutMs })
       const { signal } = deadline
       await recover({ store, hosts, hostStatus, onChange: targetParts.onChange, log }, { signal })
       recovered = true
-      for (const record of await store.listTargets()) {
-        outbox.markTarget(record.key)
-        if (openCount(record) > 0) queue.add(record.key, { priority: 'user' })
-      }
+      await takeUp()
       queue.start()
       await lookForStuck()
-      for (const { repo } of await store.listRepos()) outbox.markRepo(repo)
       await intake.resume()
       watch.start()
       const { reposMs } = parts.schedule
@@ -423,6 +478,7 @@ export function createEngine(parts: EngineParts): Engine {
       await cron.destroy()
       await stuckCron.destroy()
       await Promise.all([intake.stop(), watch.stop(), queue.stop(), repos.idle(), sweeps.idle(), polling])
+      await Promise.allSettled([rebuilt, rebuilds.idle()])
       await catchUp.idle()
       await outbox.stop()
     },

@@ -89,8 +89,16 @@ export const alwaysKnown: Pick<HostStatus, 'unknownSince' | 'whenKnown'> = {
   whenKnown: async () => {},
 }
 
-function newHost(host: string): HostRecord {
-  return { version: schemaVersion, host, engineId: null, unknownSince: null, lastSeenAt: null }
+/** What is known of a host nobody has looked at yet. */
+export function newHost(host: string): HostRecord {
+  return {
+    version: schemaVersion,
+    host,
+    engineId: null,
+    unknownSince: null,
+    lastSeenAt: null,
+    rebuildDue: [],
+  }
 }
 
 const seenStoredMs = 10 * 60_000

@@ -6,7 +6,13 @@ import type { Store } from './ports.ts'
 import type { Claim, Delivery, HostRecord, RepoRecord, TargetRecord } from './records.ts'
 
 /** A store that forgets with the process, for tests. It passes the contract of every store. */
-export function memoryStore({ nowMs = () => Date.now() }: { nowMs?: () => number } = {}): Store {
+export function memoryStore({
+  nowMs = () => Date.now(),
+  owner = randomUUID(),
+}: {
+  nowMs?: () => number
+  owner?: string
+} = {}): Store {
   const targets = new Map<string, TargetRecord>()
   const repos = new Map<string, RepoRecord>()
   const hosts = new Map<string, HostRecord>()
@@ -26,7 +32,7 @@ export function memoryStore({ nowMs = () => Date.now() }: { nowMs?: () => number
   }
 
   return {
-    owner: randomUUID(),
+    owner,
     readTarget: async (key) => targets.get(key) ?? null,
     listTargets: async () => [...targets.values()],
     async updateTarget(key, change, { claim } = {}) {

@@ -1,4 +1,5 @@
 import { applyToModel, type HostModel } from '../rollout/host-model.fixture.ts'
+import type { ContainerSpec } from '../rollout/release.ts'
 import { dockerHost, probe } from './host.fixture.ts'
 import type { DockerHost, Probe } from './ports.ts'
 import type { TargetParts } from './steps.ts'
@@ -36,6 +37,7 @@ export function modelHost({ name = 'web-1', volume }: { name?: string; volume: s
   let refuse: (act: string) => void = () => {}
   let answer: (name: string) => Partial<Probe> = () => ({})
   const acts: string[] = []
+  const created = new Map<string, ContainerSpec>()
   const host = dockerHost({
     name,
     observe: async () => model,
@@ -52,10 +54,16 @@ export function modelHost({ name = 'web-1', volume }: { name?: string; volume: s
         userCount: null,
       })),
     }),
+    survey: async () =>
+      model.containers.flatMap(({ name: container, state, createdAt }) => {
+        const spec = created.get(container)
+        return spec ? [{ spec, state, createdAt }] : []
+      }),
     async apply(step, { files }) {
       const act = `${step.do} ${'name' in step ? step.name : step.do === 'createContainer' ? step.container.name : ''}`
       refuse(act.trim())
       await files?.()
+      if (step.do === 'createContainer') created.set(step.container.name, step.container)
       model = applyToModel(model, { ...step, reason: '' }).at(-1) ?? model
       acts.push(act.trim())
     },

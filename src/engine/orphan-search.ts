@@ -5,8 +5,10 @@ import type { Release } from '../rollout/release.ts'
 import type { HostStep } from '../rollout/step.ts'
 import { volumeName } from '../rollout/target.ts'
 import { siteFolder } from '../spec/release.ts'
+import { newHost } from './host-status.ts'
 import type { DockerHost, Log, Store } from './ports.ts'
-import { type HostRecord, schemaVersion, type TargetRecord } from './records.ts'
+import { dueHosts } from './rebuild-due.ts'
+import type { TargetRecord } from './records.ts'
 import type { Statistics } from './statistics.ts'
 import type { OrphanStatus } from './status.ts'
 
@@ -44,7 +46,7 @@ export function createOrphanSearch(parts: {
     const inventory = await host.inventory({ signal })
     const explanations = await explanationsOf(host.name)
     const orphans = findOrphans(inventory, explanations, { volumes: settings.volumes })
-    const odd = await rememberEngine(inventory, orphans, explanations)
+    const odd = (await rememberEngine(inventory, orphans, explanations)) ?? (await unknownRecords(host.name))
     if (odd !== null)
       log.warn({ host: host.name, odd }, 'the host answers strangely; nothing on it is tidied')
     const statuses: OrphanStatus[] = []
@@ -86,12 +88,17 @@ export function createOrphanSearch(parts: {
       record?.engineId == null || (mark !== null && performance.now() - mark.seenAtMs >= engineTrustMs)
     if (isNew && isTrusted) {
       await store.updateHost(inventory.host, (stored) => ({
-        ...(stored ?? newHostRecord(inventory.host)),
+        ...(stored ?? newHost(inventory.host)),
         engineId: inventory.engineId,
       }))
     }
     const engineId = isTrusted ? inventory.engineId : (record?.engineId ?? null)
     return strangeness(inventory, orphans, { engineId, recordCount: targets.size })
+  }
+
+  /** What no record explains may be just what the records that were lost explained. */
+  async function unknownRecords(host: string): Promise<string | null> {
+    return (await dueHosts(store, [host])).length > 0 ? 'its records were lost and are not rebuilt yet' : null
   }
 
   function noteSeen(host: string, { thing }: Orphan): Seen {
@@ -197,10 +204,6 @@ function removalStep({ thing, reason }: Orphan): HostStep & { reason: string } {
     default:
       return thing.kind satisfies never
   }
-}
-
-function newHostRecord(host: string): HostRecord {
-  return { version: schemaVersion, host, engineId: null, unknownSince: null, lastSeenAt: null }
 }
 
 const removalClaimMs = 120_000

@@ -106,6 +106,11 @@ export type HostRecord = {
   /** Since when it gives no answer; null while it does. */
   unknownSince: string | null
   lastSeenAt: string | null
+  /**
+   * Config repos whose targets here may stand though no record says so, since the records were lost: nothing of theirs
+   * is deployed before it was looked at. `everything` until the host has answered.
+   */
+  rebuildDue: 'everything' | string[]
 }
 
 /** What a webhook said, reduced to what we look at: the hint "look again at this repo", or a re-run. */

@@ -10,6 +10,7 @@ import type { Paused } from '../spec/spec.ts'
 import { failDeployment, keptReleaseIds, runDeployment } from './deploy.ts'
 import { recordDrift, recordDriftEnd } from './drift-record.ts'
 import { changeDeployment, openJournal } from './journal.ts'
+import { heldHosts } from './rebuild-due.ts'
 import type { Healing, TargetRecord } from './records.ts'
 import { forgetHostless, removeTarget } from './removal.ts'
 import { executeSteps, observeTarget, type TargetParts, type TargetWork } from './steps.ts'
@@ -30,6 +31,8 @@ export async function passTarget(
   if (!record) return null
   const host = parts.hosts.get(record.target.host)
   if (!host) return closeHostless(parts, record)
+  // What stands there may be what is asked for. The rebuild comes first; whoever does it asks for this pass again.
+  if ((await heldHosts(parts.store, record.target.repo)).has(host.name)) return null
   const claim = await parts.store.claimTarget(key, { holder: options.holder, ttlMs: claimTtlMs })
   if (!claim) return { delayMs: claimRetryMs }
   const heartbeat = setInterval(() => {

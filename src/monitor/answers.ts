@@ -54,7 +54,7 @@ const deploymentFields = {
   commit: text,
   specHash: text,
   attempt: Type.Integer({ minimum: 1 }),
-  trigger: oneOf('push', 'rerun', 'sweep', 'cli', 'api'),
+  trigger: oneOf('push', 'rerun', 'sweep', 'cli', 'api', 'rebuild'),
   state: oneOf(...deploymentStates),
   phase,
   progress: Type.Integer({ minimum: 0, maximum: 100 }),

@@ -3,8 +3,8 @@ import { isTerminal, type Phase, phaseProgress, phaseRank, type WorkPhase } from
 import type { Release } from './release.ts'
 import type { TargetKey } from './target.ts'
 
-/** What asked for a deployment. */
-export type Trigger = 'push' | 'rerun' | 'sweep' | 'cli' | 'api'
+/** What asked for a deployment. `rebuild` stands for whatever did, where the records were lost and rebuilt. */
+export type Trigger = 'push' | 'rerun' | 'sweep' | 'cli' | 'api' | 'rebuild'
 
 /**
  * Why a deployment counts as stuck: its absolute deadline passed, its phase did not get on, or nobody works on it

@@ -70,10 +70,14 @@ export type Manifest = {
   files: ManifestFile[]
 }
 
-/** Where the files of a Site come from. Enough to fetch them again after a restart. */
+/**
+ * Where the files of a Site come from. Enough to fetch them again after a restart; `unknown` after the records were lost
+ * and no spec that is known says the same.
+ */
 export type FileSource =
   | { kind: 'folder'; commit: string; path: string; treeOid: string }
   | { kind: 'inline'; files: Record<string, string> }
+  | { kind: 'unknown' }
 
 /** The part of a Site that is files on the host, below Towline's volume. */
 export type SiteRelease = {

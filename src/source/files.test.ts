@@ -118,3 +118,15 @@ function treeOf(contents: Record<string, Content>): FileTree {
     },
   }
 }
+
+test('files whose source was lost are refused with what brings them back', async () => {
+  const tree = { list: refuse, treeOid: refuse, read: refuse }
+  await expect(readSourceFiles({ kind: 'unknown' }, { tree, signal })).rejects.toMatchObject({
+    fault: 'operator',
+    hint: expect.stringContaining('Push a change of the app'),
+  })
+})
+
+async function refuse(): Promise<never> {
+  throw new Error('nothing is to be read')
+}

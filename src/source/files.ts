@@ -8,7 +8,7 @@ export type SourceLimits = { files: number; bytes: number }
  * The files of a Site's release, sorted by path, with modes 0644 and 0755.
  *
  * @throws TowlineError `input` for a link, a submodule, a path that leaves the folder, an empty or missing folder,
- * and beyond the limits
+ * and beyond the limits; `operator` where the source is not known any more
  */
 export async function readSourceFiles(
   source: FileSource,
@@ -20,6 +20,11 @@ export async function readSourceFiles(
       return await readFolder(source, { ...options, limits })
     case 'inline':
       return readInline(source.files, limits)
+    case 'unknown':
+      throw new TowlineError('Where the files of this release came from was lost with the data folder', {
+        fault: 'operator',
+        hint: 'Push a change of the app, or revert to what it was: its files are then written anew.',
+      })
     default:
       return source satisfies never
   }

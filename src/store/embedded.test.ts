@@ -169,6 +169,20 @@ describe('the embedded store on its disk', () => {
     })
   })
 
+  test('goes on under the owner id asked for, but not with the records of another', async () => {
+    const folder = await newFolder()
+    const first = await withStore({ folder }, async ({ owner }) => owner)
+    await withStore({ folder, owner: 'owner-of-before' }, async (store) => {
+      expect(store.owner).toBe('owner-of-before')
+      await store.updateRepo('acme/config', () => exampleRepo())
+    })
+    await withStore({ folder, owner: 'owner-of-before' }, async () => undefined)
+    await expect(openEmbeddedStore({ folder, owner: first, onDamage: failOnDamage })).rejects.toMatchObject({
+      fault: 'operator',
+      message: expect.stringContaining('owner-of-before'),
+    })
+  })
+
   test('gives no epoch twice beyond one reservation, also to many who ask at once and after a restart', async () => {
     const folder = await newFolder()
     const epochs = await withStore({ folder }, async (store) => {

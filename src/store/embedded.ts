@@ -16,6 +16,8 @@ export type EmbeddedStoreOptions = {
   folder: string
   /** Becomes the owner id where there is none yet. Default: a random one. */
   proposedOwner?: string
+  /** The owner id to go on under, whatever the folder says. Refused where it holds records of another. */
+  owner?: string
   now?: () => Date
   /** Told of every damaged file found at open; the store goes on with what is sound. */
   onDamage: (damage: Damage) => void
@@ -26,7 +28,7 @@ export type EmbeddedStoreOptions = {
  * resolved to is on the disk, also after a kill or a loss of power. Records are frozen, so a change is a new object.
  *
  * @throws TowlineError `operator` where another process uses the folder, a file is of a newer schema, the owner id was
- * lost or the folder cannot be used. The calls throw `temporary` or `operator` where the disk fails, and `cancelled`
+ * lost or is another than asked for, or the folder cannot be used. The calls throw `temporary` or `operator` where the disk fails, and `cancelled`
  * once the store is closed.
  */
 export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<Store> {
@@ -42,7 +44,7 @@ export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<
 
 async function openLocked(
   lock: Lock,
-  { folder, onDamage, proposedOwner = randomUUID(), now = () => new Date() }: EmbeddedStoreOptions,
+  { folder, onDamage, proposedOwner = randomUUID(), owner, now = () => new Date() }: EmbeddedStoreOptions,
 ): Promise<Store> {
   const targets = await ShardFolder.open<TargetRecord>(join(folder, 'targets'), {
     keyOf: (record) => record.key,
@@ -58,7 +60,10 @@ async function openLocked(
   })
   const deliveries = await Deliveries.open(join(folder, 'deliveries'), { now, onDamage })
   const hasRecords = targets.list().length > 0 || repos.list().length > 0
-  const installation = await Installation.open(folder, { hasRecords, proposedOwner, onDamage })
+  const installation = await Installation.open(folder, {
+    ...{ hasRecords, proposedOwner, onDamage },
+    ...(owner !== undefined && { owner }),
+  })
   const claims = new Claims(installation, now)
 
   let isClosed = false

@@ -28,12 +28,17 @@ export class Installation {
   }
 
   /**
-   * Makes the owner id where there is none yet. @throws TowlineError `operator` where it was lost: a new id would
-   * disown all that stands on the hosts.
+   * Makes the owner id where there is none yet, or takes the one asked for. @throws TowlineError `operator` where it was
+   * lost, or there are records of another: a new id would disown all that stands on the hosts.
    */
   static async open(
     folder: string,
-    options: { hasRecords: boolean; proposedOwner: string; onDamage: (damage: Damage) => void },
+    options: {
+      hasRecords: boolean
+      proposedOwner: string
+      owner?: string
+      onDamage: (damage: Damage) => void
+    },
   ): Promise<Installation> {
     await openFolder(folder)
     const file = join(folder, 'installation.json')
@@ -42,7 +47,10 @@ export class Installation {
     )
     await shard.load()
     if (shard.record === null && options.hasRecords) throw ownerLost(file)
-    const record = shard.record ?? { owner: options.proposedOwner, reservedEpoch: 0 }
+    const found = shard.record ?? { owner: options.proposedOwner, reservedEpoch: 0 }
+    const owner = options.owner ?? found.owner
+    if (owner !== found.owner && options.hasRecords) throw ownedByAnother(folder, found.owner)
+    const record = { ...found, owner }
     const installation = new Installation(shard, record)
     await installation.reserveEpochs()
     return installation
@@ -82,6 +90,13 @@ export class Installation {
     await this.#shard.update(() => ({ ...record }))
     this.#reservedEpoch = reservedEpoch
   }
+}
+
+function ownedByAnother(folder: string, owner: string): TowlineError {
+  return new TowlineError(`The data folder ${folder} holds records of the installation ${owner}`, {
+    fault: 'operator',
+    hint: 'Leave out the owner id, or take an empty data folder for the other installation',
+  })
 }
 
 function ownerLost(file: string): TowlineError {
