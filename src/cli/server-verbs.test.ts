@@ -69,7 +69,7 @@ function degraded(): TargetRecord {
       lastDrift: [drift],
       lastHealedAt: at,
       healedAt: {},
-      degraded: { since: at, reason },
+      degraded: { since: at, reason, retryAt: null },
     },
     drift: {
       episode: {

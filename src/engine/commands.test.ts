@@ -168,7 +168,7 @@ test('a target whose healing backs off or has given up is healed at once when it
   const inAnHour = new Date(Date.now() + 3_600_000).toISOString()
   await store.updateTarget(key, (stored) => {
     if (!stored?.healing) throw new Error('it was never healed')
-    const degraded = { since: inAnHour, reason: 'too often' }
+    const degraded = { since: inAnHour, reason: 'too often', retryAt: inAnHour }
     return { ...stored, healing: { ...stored.healing, notBefore: inAnHour, degraded } }
   })
   await engine.reconcile(key)

@@ -229,6 +229,7 @@ async function restorePrevious(parts: TargetParts, work: TargetWork, endedId: st
   const { applied, deployments } = work.record
   try {
     const view = await observeTarget(parts, work)
+    if (applied) refuseLostVolumes(work.record, view)
     const steps = applied
       ? planRelease(applied.release, view, { prove: false, keepReleaseIds: null })
       : planRemoval(view, {

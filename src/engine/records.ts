@@ -39,8 +39,8 @@ export type Healing = {
   lastHealedAt: string | null
   /** When each container, link or release was put right lately, by name; no longer back than the window that bounds it. */
   healedAt: Record<string, string[]>
-  /** Set while healing has given up for now: what it cannot put right is told once, and left alone. */
-  degraded: { since: string; reason: string } | null
+  /** Set while healing has given up for now: what it cannot put right is told once, and left alone until `retryAt`, or for good. */
+  degraded: { since: string; reason: string; retryAt: string | null } | null
 }
 
 /** The drift of a target that was last seen, and what GitHub was told of it. */

@@ -96,7 +96,7 @@ export async function decideTarget(
       ]),
     ),
     healing: parts.healing,
-    degradedSinceMs: healing?.degraded ? Date.parse(healing.degraded.since) : null,
+    degradedUntilMs: healing?.degraded?.retryAt ? Date.parse(healing.degraded.retryAt) : null,
     hostUnknownSince: parts.hostStatus.unknownSince(record.target.host),
     nowMs,
   })
@@ -222,9 +222,10 @@ async function noteGivenUp(
     parts.log.error({ target: key, drift, reason }, `healing ${key} has given up for now`)
     parts.statistics.count('healingsGivenUp')
     const now = new Date(nowMs).toISOString()
+    const retryAt = notBeforeMs === null ? null : new Date(notBeforeMs).toISOString()
     await update(parts, work, (stored) => ({
       ...recordDrift(stored, { drift, action: 'nothing: healing has given up', givenUp: reason }, now),
-      healing: { ...(stored.healing ?? newHealing), degraded: { since: now, reason } },
+      healing: { ...(stored.healing ?? newHealing), degraded: { since: now, reason, retryAt } },
     }))
   }
   return notBeforeMs === null ? null : { delayMs: Math.max(0, notBeforeMs - nowMs) }

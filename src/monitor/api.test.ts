@@ -114,7 +114,7 @@ function shop(over: Partial<TargetRecord> = {}): TargetRecord {
       lastDrift: [],
       lastHealedAt: null,
       healedAt: {},
-      degraded: { since: at(21), reason: 'it was healed 5 times in 10 minutes' },
+      degraded: { since: at(21), reason: 'it was healed 5 times in 10 minutes', retryAt: null },
     },
     removal: null,
     reports: { [succeeded.id]: told, [failed.id]: told },

@@ -33,7 +33,7 @@ const calm: Situation = {
   healNotBeforeMs: 0,
   healedAtMs: {},
   healing: { limit: 5, windowMs: 300_000 },
-  degradedSinceMs: null,
+  degradedUntilMs: null,
   hostUnknownSince: null,
   nowMs,
 }
@@ -186,9 +186,9 @@ test('a container put right five times in five minutes is given up, for an hour'
 })
 
 test('what was given up is left alone within its hour, tried again after it, and forgotten where it came right', () => {
-  const givenUp = { ...calm, healSteps: () => [restart], degradedSinceMs: nowMs - 59 * 60_000 }
+  const givenUp = { ...calm, healSteps: () => [restart], degradedUntilMs: nowMs + 60_000 }
   expect(decide(givenUp)).toMatchObject({ kind: 'giveUp', notBeforeMs: nowMs + 60_000 })
-  expect(decide({ ...givenUp, degradedSinceMs: nowMs - 60 * 60_000 }).kind).toBe('heal')
+  expect(decide({ ...givenUp, degradedUntilMs: nowMs }).kind).toBe('heal')
   expect(decide({ ...givenUp, healSteps: () => [] }).kind).toBe('nothing')
 })
 

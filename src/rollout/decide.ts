@@ -45,8 +45,8 @@ export type Situation = {
   healedAtMs: Record<string, number[]>
   /** How often within which time one of them is put right. */
   healing: { limit: number; windowMs: number }
-  /** Since when healing has given up; null while it goes on. */
-  degradedSinceMs: number | null
+  /** Until when what was put right too often is left alone; null where nothing is. */
+  degradedUntilMs: number | null
   /** Since when the host gives no answer; null while it does. */
   hostUnknownSince: string | null
   nowMs: number
@@ -143,14 +143,14 @@ function decideRemoval({ removal, hostUnknownSince, nowMs }: Situation): Decisio
  * is tried again, since what it waits for may be back.
  */
 function giveUpOn(steps: Step[], situation: Situation): Extract<Decision, { kind: 'giveUp' }> | null {
-  const { nowMs, degradedSinceMs, healedAtMs, healing } = situation
+  const { nowMs, degradedUntilMs, healedAtMs, healing } = situation
   const minutes = Math.round(healing.windowMs / 60_000)
   const reason = `put right ${healing.limit} times within ${minutes} min and wrong again; it is tried again in an hour`
   const drift = steps.flatMap((step) => (step.drift ? [step.drift] : []))
   if (drift.length === 0) return null
-  if (degradedSinceMs !== null && nowMs - degradedSinceMs < degradedRetryMs && nowMs >= degradedSinceMs) {
-    const notBeforeMs = degradedSinceMs + degradedRetryMs
-    return { kind: 'giveUp', drift, reason, notBeforeMs }
+  const leftMs = (degradedUntilMs ?? nowMs) - nowMs
+  if (leftMs > 0 && leftMs <= degradedRetryMs) {
+    return { kind: 'giveUp', drift, reason, notBeforeMs: degradedUntilMs }
   }
   const isExhausted = healedSubjects(steps).some(
     (name) =>
