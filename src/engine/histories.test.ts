@@ -221,7 +221,9 @@ async function expectRight({ scene }: ReturnType<typeof play>) {
   if (applied?.release.site) {
     const site = sites[applied.release.site.folder]
     expect(site?.current).toMatchObject({ kind: 'link', to: `releases/${applied.release.id}` })
-    expect(site?.releases.find(({ id }) => id === applied.release.id)).toMatchObject({ complete: true })
+    const release = site?.releases.find(({ id }) => id === applied.release.id)
+    expect(release).toMatchObject({ complete: true })
+    expect(release?.damage ?? []).toEqual([])
   }
   expect(drift?.episode.endedAt ?? 'ended').not.toBeNull()
 }
