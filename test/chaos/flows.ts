@@ -26,6 +26,8 @@ export type Scene = {
   /** The commit whose check runs tell how it went, and how often it was asked for there. */
   commit: string
   times: number
+  /** The call that Towline was killed at last. */
+  killedAt: string | null
   /** Files of apps that are over. They leave the repo with the next push. */
   leftover: string[]
 }

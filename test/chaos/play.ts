@@ -45,7 +45,7 @@ export function createPlayer(dockerSocket: string): Player {
       }
       return played
     } catch (error) {
-      const call = kill && (stage?.counted()[kill.effect][kill.n - 1] ?? null)
+      const call = scene?.killedAt ?? null
       const log = stage?.town.log() ?? ''
       // Whatever stands there now, the next case begins afresh.
       await close().catch(() => {})
@@ -79,6 +79,7 @@ async function setScene(stage: Stage, flow: Flow, before: Scene | null): Promise
     lastTake: 0,
     commit: '',
     times: 0,
+    killedAt: null,
     leftover:
       before === null ? [] : [...before.leftover, ...Object.keys(before.flow.shape.files(before.app, 0))],
   }
@@ -101,7 +102,9 @@ async function enact(stage: Stage, scene: Scene, kill: Kill | null): Promise<Pla
   const take = await flow.act(scene)
   const killed = await killedOrOver(stage, scene)
   const counted = stage.counted()
+  scene.killedAt = killed && kill !== null ? (counted[kill.effect][kill.n - 1] ?? null) : null
   if (killed) {
+    await stage.killed()
     await stage.restart()
     if (flow.from === 'serving') await redeliverClicks(scene, deliveredBefore)
     if (flow.ends !== 'healed') {
@@ -115,18 +118,18 @@ async function enact(stage: Stage, scene: Scene, kill: Kill | null): Promise<Pla
   await stage.quiet()
   const kept = await expectRightEnd(scene, take)
   await expectCleanRecords(town)
-  if (!killed || kill === null) return { kind: 'not reached', counted }
-  return { kind: 'passed', call: counted[kill.effect][kill.n - 1] ?? '', kept, log: town.log() }
+  if (scene.killedAt === null) return { kind: 'not reached', counted }
+  return { kind: 'passed', call: scene.killedAt, kept, log: town.log() }
 }
 
-/** True once Towline was killed, false once all is done and it was not. */
+/** True once Towline is being killed, false once all is done and nothing came to that. */
 async function killedOrOver(stage: Stage, scene: Scene): Promise<boolean> {
-  const { flow } = scene
-  const healed = `"healed ${scene.town.repo}:${scene.app}@local"`
-  const isOver = () => (flow.ends === 'healed' ? scene.town.log().includes(healed) : isToldOver(scene))
-  await eventually(`the end of ${flow.name}`, async () => stage.wasKilled() || isOver() || null)
-  if (!stage.wasKilled()) await stage.quiet()
-  return stage.wasKilled()
+  const { flow, town, app } = scene
+  const healed = `"healed ${town.repo}:${app}@local"`
+  const isOver = () => (flow.ends === 'healed' ? town.log().includes(healed) : isToldOver(scene))
+  await eventually(`the end of ${flow.name}`, async () => stage.isDoomed() || isOver() || null)
+  if (!stage.isDoomed()) await stage.quiet()
+  return stage.isDoomed()
 }
 
 /** True once GitHub was told the end as often as it was asked for. */

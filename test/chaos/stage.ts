@@ -21,8 +21,10 @@ export type Stage = AsyncDisposable & {
   count(kill: Kill | null): void
   /** What was done since `count`. */
   counted(): Record<Effect, readonly string[]>
-  /** True once Towline was killed. @throws Error where it ended by itself. */
-  wasKilled(): boolean
+  /** True once the moment to kill has come, or Towline has ended of it. @throws Error where it ended by itself. */
+  isDoomed(): boolean
+  /** Resolves once Towline has ended of its kill. */
+  killed(): Promise<void>
   /** Starts Towline after a kill, without any fault. */
   restart(): Promise<void>
   /** Counts no longer and kills nobody. */
@@ -49,9 +51,13 @@ export async function openStage(dockerSocket: string): Promise<Stage> {
   })
   const { github } = opened
   if (github === undefined) throw new Error('the town asked for no GitHub')
+  const counted = () => ({ docker: docker.calls(), github: github.calls(), store: writes.writes() })
+  let armed: Kill | null = null
   return {
     town,
+    counted,
     count(kill) {
+      armed = kill
       const die = () => {
         if (town.ended() === null) process.kill(town.pid(), 'SIGKILL')
       }
@@ -60,11 +66,13 @@ export async function openStage(dockerSocket: string): Promise<Stage> {
       github.count(at('github'))
       writes.count(kill?.effect === 'store' ? kill : undefined)
     },
-    counted: () => ({ docker: docker.calls(), github: github.calls(), store: writes.writes() }),
-    wasKilled() {
+    isDoomed() {
       const ended = town.ended()
-      if (ended === null || ended === 'SIGKILL') return ended !== null
-      throw new Error(`Towline ended by itself with ${ended}`)
+      if (ended !== null && ended !== 'SIGKILL') throw new Error(`Towline ended by itself with ${ended}`)
+      return ended !== null || (armed !== null && counted()[armed.effect].length >= armed.n)
+    },
+    async killed() {
+      await eventually('Towline to end of its kill', async () => (town.ended() === 'SIGKILL' ? true : null))
     },
     async restart() {
       await town.killTowline()

@@ -104,7 +104,11 @@ function createFaultProxy({ address, template }: Upstream) {
     const { method, url: path, headers } = req
     // A connection of its own: a kept one may be closed by the other side just when it is used again.
     const upstream = request({ ...address, method, path, headers, agent: false })
-    upstream.on('error', () => res.destroy())
+    upstream.on('error', () => {
+      // Also where the caller gave the call up: the strike was due at its end, and this is it.
+      if (due !== null) hit(due, res)
+      else res.destroy()
+    })
     res.on('close', () => upstream.destroy())
     // Towline's end tears both connections down: an answer that is cut then is nothing to report.
     upstream.on('response', (answer) => void passAnswer(answer).catch(() => res.destroy()))
