@@ -17,7 +17,7 @@ import Docker from 'dockerode'
 
 const execFileText = promisify(execFile)
 
-type DockerDaemon = {
+export type DockerDaemon = {
   socketPath: string
   /** The socket as `DOCKER_HOST` has it: `unix:///…`. */
   host: string
@@ -45,7 +45,7 @@ const slotLimit = 8
  *
  * @throws Error with the end of the Engine's log where it does not come up. Needs root and Linux.
  */
-async function startDockerDaemon(options: { name: string; folder?: string }): Promise<DockerDaemon> {
+export async function startDockerDaemon(options: { name: string; folder?: string }): Promise<DockerDaemon> {
   const folder = await claimFolder(options)
   const bridge = `tl-${createHash('sha256').update(folder).digest('hex').slice(0, 8)}`
   const socketPath = join(folder, 'docker.sock')
