@@ -62,9 +62,9 @@ test('the same again goes on in the same run', async () => {
 })
 
 test.each<[string, string, RegExp]>([
-  ['a file was changed', 'echo changed > releases/*/index.html', /index.html: /],
+  ['a file was changed', 'cd releases/*; echo changed > index.html', /index.html: /],
   ['a file was removed', 'rm releases/*/more/style.css', /more\/style.css: missing/],
-  ['a file was added', 'echo new > releases/*/added.html', /added.html: /],
+  ['a file was added', 'cd releases/*; echo new > added.html', /added.html: /],
   ['the rights of a file were changed', 'chmod 600 releases/*/index.html', /index.html: mode 600/],
 ])('where %s in a release, the sweep names it and the release is whole again', async (_, harm, found) => {
   const before = await filesOfDocs()
@@ -132,8 +132,11 @@ test('a volume that is gone is reported and not made again, until the spec says 
   const [container] = await town.containers('keeper')
   const info = await town.docker.getContainer(container?.Id ?? '').inspect()
   const volume = info.Mounts[0]?.Name ?? ''
+  // Otherwise the container is back before its volume can go.
+  await town.stopTowline()
   await town.docker.getContainer(container?.Id ?? '').remove({ force: true })
   await town.docker.getVolume(volume).remove()
+  await town.startTowline()
   const run = await town.checkRun(commit, 'towline / drift keeper@local', ({ title }) =>
     (title ?? '').includes(`volume ${volume}`),
   )
@@ -169,7 +172,10 @@ test('a network that was removed under stopped containers is made again, with th
     )
     return right.length === 5 && now.length === 5 ? true : null
   })
-  expect(await town.fetchApp('docs')).toBe('the page\n')
+  await eventually('the page to be served', async () => {
+    const page = await town.fetchApp('docs').catch(() => null)
+    return page === 'the page\n' ? true : null
+  })
 })
 
 test('at the end GitHub was asked rightly and no secret shows', () => expectCleanEnd(town))

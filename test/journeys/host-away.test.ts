@@ -59,7 +59,8 @@ test('a deployment under way when its Engine is killed waits for it and ends rig
   await far.kill()
   await eventually('the host to be unknown', async () => (await hostStatus('far')).unknownSince)
   await far.restart()
-  expect(await town.checkRun(commit, 'towline / remote@far')).toMatchObject({ conclusion: 'success' })
+  const run = await town.checkRun(commit, 'towline / remote@far')
+  expect(run, JSON.stringify(run)).toMatchObject({ conclusion: 'success' })
   expect(
     town.github.checkRuns(town.repo, commit).filter(({ name }) => name === 'towline / remote@far'),
   ).toHaveLength(1)
