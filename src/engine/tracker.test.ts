@@ -352,3 +352,49 @@ describe('watching containers after the switch', () => {
     expect(stood.checked).toEqual(['docs-site'])
   })
 })
+
+describe('an Engine that was away during a wait', () => {
+  const comesBack = (state: Partial<Probe>) => {
+    let isAway = false
+    const there: Partial<Probe> = { health: 'healthy' }
+    const { awaitReady } = scene(
+      { 'shop-1': there },
+      {
+        probe: async () => {
+          if (isAway) throw away
+          return probe({ startedAt: beganAt, health: 'starting', ...there })
+        },
+      },
+    )
+    there.health = 'starting'
+    const ready = awaitReady({ created: ['shop-1'] })
+    return {
+      ready,
+      async outage() {
+        await elapse(1_000)
+        isAway = true
+        await elapse(pollMs * 2)
+        isAway = false
+        Object.assign(there, state)
+        await elapse(pollMs)
+      },
+      change: (next: Partial<Probe>) => void Object.assign(there, next),
+    }
+  }
+
+  test('is given time to start its containers again before one that ended counts against the release', async () => {
+    const { ready, outage, change } = comesBack({ state: 'exited', exitCode: 137 })
+    await outage()
+    expect(ready.outcome).toBe('waiting')
+    change({ state: 'running', health: 'healthy', restartCount: 1, startedAt: '2026-11-21T10:01:00.000Z' })
+    await elapse(pollMs)
+    expect(ready.outcome).toBe('ready')
+  })
+
+  test('does not excuse one that stays down', async () => {
+    const { ready, outage } = comesBack({ state: 'exited', exitCode: 1 })
+    await outage()
+    await elapse(30_000)
+    expect(ready.outcome).toMatchObject({ fault: 'rejected' })
+  })
+})

@@ -49,6 +49,7 @@ export function createTracker(options: { pollMs: number; watch: Pick<HostWatch, 
         baselines.set(name, baselineRestarts)
         return judgeReady(sample, { baselineRestarts, settleMs, nowMs: performance.now() })
       },
+      onReturn: () => baselines.clear(),
     })
   }
 
@@ -75,6 +76,7 @@ export function createTracker(options: { pollMs: number; watch: Pick<HostWatch, 
         if (performance.now() >= steadyAtMs) return verdict
         return { kind: 'waiting', message: 'answers, still watched', lookAgainAtMs: steadyAtMs }
       },
+      onReturn: () => first.clear(),
     })
   }
 
@@ -84,10 +86,13 @@ export function createTracker(options: { pollMs: number; watch: Pick<HostWatch, 
       untilMs: number
       check: (name: string, health: Sample['health']) => boolean
       look: (name: string, sample: Sample) => Verdict
+      /** The host was away and is back: its Engine may have started every container anew. */
+      onReturn: () => void
     },
   ): Promise<void> {
     const open = new Set(names)
     let errorCount = 0
+    let returnedAtMs = Number.NEGATIVE_INFINITY
     let checkDelayMs = firstCheckDelayMs
     // Bounded by `untilMs`: every turn either ends or waits at least a millisecond.
     for (;;) {
@@ -98,7 +103,13 @@ export function createTracker(options: { pollMs: number; watch: Pick<HostWatch, 
           const probe = await host.probe(name, { signal })
           const runningSinceMs = runningSince(`${host.name} ${name}`, probe.startedAt)
           const sample = await takeSample(host, name, { probe, runningSinceMs, check: judge.check, signal })
-          const verdict = judge.look(name, sample)
+          if (errorCount > 0) {
+            errorCount = 0
+            returnedAtMs = performance.now()
+          }
+          const isJustBack = performance.now() - returnedAtMs < engineReturnMs
+          if (isJustBack) judge.onReturn()
+          const verdict = excuse(judge.look(name, sample), isJustBack)
           if (verdict.kind === 'ready') open.delete(name)
           else if (verdict.kind === 'failed') throw rejected(name, verdict.reason)
           else {
@@ -141,6 +152,12 @@ export function createTracker(options: { pollMs: number; watch: Pick<HostWatch, 
   return { awaitReady, watchSteady }
 }
 
+/** An Engine that comes back shows its containers as ended before it has started them again. */
+function excuse(verdict: Verdict, isJustBack: boolean): Verdict {
+  if (verdict.kind !== 'failed' || !isJustBack) return verdict
+  return { kind: 'waiting', message: `${verdict.reason}; its Engine came back just now`, lookAgainAtMs: null }
+}
+
 async function takeSample(
   host: DockerHost,
   name: string,
@@ -180,6 +197,8 @@ const maximumWaitMs = 30 * 60_000
 /** How long a check may go on failing after the watch before the release counts as bad. */
 const recoveryMs = 10_000
 const errorLimit = 5
+/** An Engine starts its containers anew within seconds of its own start. */
+const engineReturnMs = 15_000
 /** Far more containers than are waited for at a time. */
 const startLimit = 5_000
 /**
