@@ -341,3 +341,32 @@ function missing(response: ServerResponse): void {
   response.statusCode = 404
   response.end('{"message":"not here"}')
 }
+
+test('a container its Engine was killed in the start of is removed, so that the next attempt makes it anew', async () => {
+  const asked: string[] = []
+  const engine = await fakeEngine({
+    'POST /containers/shop-1/start': (response) => {
+      asked.push('start')
+      response.writeHead(500).end('{"message":"task 7070dc9a36df: already exists"}')
+    },
+    'GET /containers/shop-1/json': (response) =>
+      response.end('{"Id":"c1","Config":{"Labels":{"towline.owner":"owner-1"}}}'),
+    'GET /containers/c1/json': (response) =>
+      response.end('{"Id":"c1","Config":{"Labels":{"towline.owner":"owner-1"}}}'),
+    'POST /containers/c1/stop': (response) => response.writeHead(304).end(),
+    'DELETE /containers/c1': (response) => {
+      asked.push('remove')
+      response.writeHead(204).end()
+    },
+  })
+  const parts = {
+    owner: 'owner-1',
+    files: siteFiles(engine, { owner: 'owner-1', image: 'helper:1' }),
+    ensureNetwork: async () => {},
+  }
+  const step = { do: 'startContainer', phase: 'updating_routes', name: 'shop-1' } as const
+  await expect(applyStep(engine, step, { parts, options: { signal } })).rejects.toMatchObject({
+    fault: 'temporary',
+  })
+  expect(asked).toEqual(['start', 'remove'])
+})
