@@ -146,9 +146,12 @@ function createFaultProxy({ address, template }: Upstream) {
     })
   }
 
-  function hit({ act }: Strike, res: ServerResponse): void {
-    act()
-    struck = true
+  function hit(due: Strike, res: ServerResponse): void {
+    if (strike === due) {
+      due.act()
+      struck = true
+      strike = null
+    }
     res.destroy()
   }
 

@@ -108,6 +108,8 @@ export async function startTown(options: {
     },
     async startTowline() {
       running = await (options.ownProcess ? runProcess(environment, log) : runHere(environment, log))
+      // A process may be ready before what it wrote has come through its pipe.
+      owner ??= await eventually('Towline to say which installation it is', async () => ownerIn(log))
     },
     async stopTowline() {
       await running?.stop()
@@ -124,7 +126,7 @@ export async function startTown(options: {
     },
     ended: () => running?.ended() ?? null,
     owner() {
-      owner ??= /"owner":"([^"]+)"/.exec(log.join(''))?.[1]
+      owner ??= ownerIn(log)
       if (owner === undefined) throw new Error('Towline has not said yet which installation it is')
       return owner
     },
@@ -276,6 +278,10 @@ export async function removeOwned(docker: Docker, owner: string): Promise<void> 
       )
     })
   }
+}
+
+function ownerIn(log: readonly string[]): string | undefined {
+  return /"owner":"([^"]+)"/.exec(log.join(''))?.[1]
 }
 
 /** A port of loopback nobody listens on now. */
