@@ -5,7 +5,7 @@ import type { TargetRecord } from '../../src/engine/records.ts'
 import { openEmbeddedStore } from '../../src/store/embedded.ts'
 import { service, site } from '../support/specs.ts'
 import { eventually, serverYaml, startTown, type Town } from '../support/town.ts'
-import { rawDeployments } from './floor.ts'
+import { rawDeployments, removeAll } from './floor.ts'
 import { heapEnvironment, readHeapMib } from './heap.ts'
 import type { Figure } from './measure.ts'
 import { readMemoryMib } from './process.ts'
@@ -26,9 +26,7 @@ export async function benchLoad({ dockerSocket }: { dockerSocket: string }): Pro
   for (const load of loads) {
     const outcomes: Outcome[] = []
     for (let round = 0; round < load.rounds; round += 1) {
-      const outcome = await deployOnce(dockerSocket, load)
-      console.error(`${load.targetCount} targets: ${describe(outcome)}`)
-      outcomes.push(outcome)
+      outcomes.push(await deployOnce(dockerSocket, load))
     }
     figures.push(...figuresOf(load, outcomes))
   }
@@ -41,6 +39,8 @@ type Outcome = {
   /** From the webhook to the last check run completed at GitHub. */
   toldMs: number
   floorMs: number
+  /** Most deployments that ran at the same time. */
+  mostAtOnce: number
   peakMib: number
   settledMib: number
   heapMib: number
@@ -74,18 +74,25 @@ async function deployOnce(dockerSocket: string, load: Load): Promise<Outcome> {
   const heapMib = await readHeapMib(town.log())
   const models = await onlyContainers(town, apps)
   await town.stopTowline()
-  const activeAtMs = await recordsAtMs(town, apps)
+  const deployments = await onlyDeployments(town, apps)
   // The floor finds the host as Towline found it.
-  await Promise.all(models.map(({ Id }) => town.docker.getContainer(Id).remove({ force: true })))
-  const floorMs = await rawDeployments(town.docker, models, { atOnce: load.atOnce ?? defaultAtOnce })
-  return {
-    activeMs: activeAtMs - sentAtMs,
+  const atOnce = load.atOnce ?? defaultAtOnce
+  await removeAll(
+    models.map(({ Id }) => town.docker.getContainer(Id)),
+    { atOnce },
+  )
+  const floorMs = await rawDeployments(town.docker, models, { atOnce })
+  const outcome = {
+    activeMs: Math.max(...deployments.map(({ endedAtMs }) => endedAtMs)) - sentAtMs,
     toldMs: toldAtMs - sentAtMs,
     floorMs,
+    mostAtOnce: mostAtOnce(deployments),
     peakMib: peak,
     settledMib: resident,
     heapMib,
   }
+  console.error(`${load.targetCount} targets: ${describe(outcome)}`)
+  return outcome
 }
 
 /** When the last check run was completed. @throws Error unless each target has one, and one that succeeded. */
@@ -107,26 +114,34 @@ function checkRunsAtMs(town: Town, { commit, apps }: { commit: string; apps: str
   )
 }
 
-/** When the last deployment became active. @throws Error unless each target has exactly one, and one that succeeded. */
-async function recordsAtMs(town: Town, apps: string[]): Promise<number> {
+type Span = { startedAtMs: number; endedAtMs: number }
+
+/** The deployment of each target, from the store. @throws Error unless it is the only one, and active. */
+async function onlyDeployments(town: Town, apps: string[]): Promise<Span[]> {
   const folder = join(town.environment.TOWLINE_DATA ?? '', 'store')
   const store = await openEmbeddedStore({ folder, onDamage: refuseDamage })
   try {
     const records = await store.listTargets()
     if (records.length !== apps.length) throw new Error(`${records.length} targets are known`)
-    return Math.max(...records.map(activeAtMs))
+    return records.map(onlyDeployment)
   } finally {
     await store.close()
   }
 }
 
-function activeAtMs({ key, deployments, applied }: TargetRecord): number {
+function onlyDeployment({ key, deployments, applied }: TargetRecord): Span {
   const [only, ...others] = deployments
   const isActive = only?.phase === 'active' && applied?.deploymentId === only.id
   if (!isActive || others.length > 0) {
     throw new Error(`${key}: ${deployments.map(({ phase, message }) => `${phase} ${message}`).join(', ')}`)
   }
-  return Date.parse(only.endedAt ?? '')
+  return { startedAtMs: Date.parse(only.startedAt ?? ''), endedAtMs: Date.parse(only.endedAt ?? '') }
+}
+
+function mostAtOnce(spans: Span[]): number {
+  const running = (atMs: number) =>
+    spans.filter(({ startedAtMs, endedAtMs }) => startedAtMs <= atMs && atMs < endedAtMs).length
+  return Math.max(...spans.map(({ startedAtMs }) => running(startedAtMs)))
 }
 
 /** The containers of all apps. @throws Error unless each app has exactly one, and it runs. */
@@ -161,6 +176,14 @@ function figuresOf({ targetCount, atOnce }: Load, outcomes: Outcome[]): Figure[]
       measured: outcomes.map(({ toldMs }) => toldMs),
       floor,
       method: `the same to the last check run completed at GitHub (githubWriteInterval 1ms)`,
+    },
+    {
+      name: `${targetCount} targets, most at the same time`,
+      unit: 'count',
+      goal: null,
+      measured: outcomes.map(({ mostAtOnce: most }) => most),
+      floor: null,
+      method: 'deployments between their start and their end',
     },
     {
       name: `${targetCount} targets, peak memory`,
