@@ -4,6 +4,7 @@ import type { ReleaseFile } from '../engine/ports.ts'
 import { TowlineError } from '../rollout/error.ts'
 import { buildManifest, compareWithManifest } from '../rollout/manifest.ts'
 import type { ObservedLink, ObservedSite } from '../rollout/observed.ts'
+import { startDeadline } from '../time/deadline.ts'
 import type { Engine } from './engine.ts'
 import { type ExecResult, execInContainer } from './exec.ts'
 import { filesHelper, mountPath } from './files-helper.ts'
@@ -46,6 +47,8 @@ export type SiteFiles = {
 export type ReleasePlace = { folder: string; releaseId: string }
 export type VerifiedRelease = ReleasePlace & { damage: string[] }
 
+/** Removing what one upload brought; nobody waits for it on a host that hangs. */
+const clearTimeoutMs = 20_000
 /** Unpacking and removing tens of thousands of files on a slow disk. */
 const scriptTimeoutMs = 120_000
 /** A deployment's own deadline is shorter as a rule; measured locally, 100 MB take 0.3 s. */
@@ -180,20 +183,27 @@ export function siteFiles(
         writtenAt: new Date(),
         onProgress: (fraction) => onProgress?.(fraction, `${manifest.fileCount} files`),
       })
-      await run(scripts.stageRelease, [path, releaseId, freshSuffix()], { signal })
-      await upload(`${folder}/releases/.${releaseId}.part`, tar, { signal })
-      await upload(`${folder}/manifests`, packFile(`.${releaseId}.json.part`, manifestText), { signal })
-      const published = await run(
-        scripts.publishRelease,
-        [path, releaseId, releaseDigest(manifest), manifestDigest(manifestText)],
-        { signal, accept: [0, 4] },
-      )
-      if (published.exitCode === 0) return
-      throw new TowlineError(
-        `Release ${releaseId} did not arrive on ${engine.name} as it was sent: ` +
-          `${published.stdout} files and bytes; ${manifest.fileCount} ${manifest.byteCount} were sent`,
-        { fault: 'temporary', hint: 'The upload was cut or changed; the next attempt writes it anew.' },
-      )
+      try {
+        await run(scripts.stageRelease, [path, releaseId, freshSuffix()], { signal })
+        await upload(`${folder}/releases/.${releaseId}.part`, tar, { signal })
+        await upload(`${folder}/manifests`, packFile(`.${releaseId}.json.part`, manifestText), { signal })
+        const published = await run(
+          scripts.publishRelease,
+          [path, releaseId, releaseDigest(manifest), manifestDigest(manifestText)],
+          { signal, accept: [0, 4] },
+        )
+        if (published.exitCode === 0) return
+        throw new TowlineError(
+          `Release ${releaseId} did not arrive on ${engine.name} as it was sent: ` +
+            `${published.stdout} files and bytes; ${manifest.fileCount} ${manifest.byteCount} were sent`,
+          { fault: 'temporary', hint: 'The upload was cut or changed; the next attempt writes it anew.' },
+        )
+      } catch (error) {
+        // What cannot be cleared now goes with the leftovers of killed attempts.
+        using deadline = startDeadline({ signal: new AbortController().signal, ms: clearTimeoutMs })
+        await run(scripts.clearUpload, [path, releaseId], { signal: deadline.signal }).catch(() => {})
+        throw error
+      }
     },
 
     async pointLinks({ folder, links }, { signal }) {

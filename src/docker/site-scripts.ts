@@ -167,6 +167,12 @@ rm -rf "manifests/$2.json" "manifests/.$2.json.part"
 rm -rf "releases/$2" "releases/.$2.part" "releases/.$2.old.part"
 `
 
+/** `$1` the site, `$2` the release. Frees the room an upload took that came to nothing: a full disk may be why. */
+export const clearUpload = `set -eu
+cd "$1" 2>/dev/null || exit 0
+rm -rf "releases/.$2.part" "manifests/.$2.json.part"
+`
+
 /** `$1` the site. The links go first, so that nothing leads into a release that is half gone. */
 export const removeSite = `set -eu
 rm -f "$1/webroot" "$1/current"

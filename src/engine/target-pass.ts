@@ -243,7 +243,11 @@ async function heal(
   const now = new Date().toISOString()
   await update(parts, work, (stored) =>
     recordDrift(stored, { drift: told, action: describeHealing(steps), givenUp: null }, now),
-  )
+  ).catch((error: unknown) => {
+    // A store whose disk is full must not keep an app down: what healing does, it can find out again.
+    if (faultOf(error) === 'stale') throw error
+    parts.log.warn({ target: key, ...explain(error) }, 'drift could not be noted; it is healed all the same')
+  })
   if (told.length > 0) parts.statistics.count('driftDetected', told.length)
   parts.log.warn(
     { target: key, drift },
