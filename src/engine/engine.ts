@@ -3,6 +3,7 @@ import type { StuckReason } from '../rollout/deployment.ts'
 import { explain, faultOf, TowlineError } from '../rollout/error.ts'
 import { formatTarget } from '../rollout/target.ts'
 import type { SiteServer } from '../spec/release.ts'
+import type { ServerConfig } from '../spec/server.ts'
 import { startDeadline } from '../time/deadline.ts'
 import { type CatchUpStatus, createCatchUp } from './catch-up.ts'
 import { type Commands, createCommands } from './commands.ts'
@@ -39,18 +40,9 @@ export type EngineParts = {
   specs: SpecReader
   files: TargetParts['files']
   siteServer: SiteServer
-  limits: {
-    total: number
-    perHost: number
-    progressDeadlineMs: number
-    deadlineMs: number
-    orphanGraceMs: number
-    healing: { limit: number; windowMs: number }
-    githubWriteIntervalMs: number
-  }
-  orphans: { remove: boolean; volumes: boolean }
-  /** `reposMs` is the time between two polls of the repos; null for none. */
-  schedule: { sweep: string; stuck: string; pollMs: number; reposMs: number | null }
+  limits: ServerConfig['limits']
+  orphans: ServerConfig['orphans']
+  schedule: ServerConfig['schedule']
   log: Log
 }
 

@@ -1,127 +1,20 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import type { Deployment } from '../rollout/deployment.ts'
 import { TowlineError } from '../rollout/error.ts'
-import { volumeName } from '../rollout/target.ts'
-import { hashSpec } from '../spec/release.ts'
-import type { ServiceSpec, SiteSpec, Spec } from '../spec/spec.ts'
-import { newReport, newTarget } from './config-pass.ts'
-import { alwaysKnown } from './host-status.ts'
-import { recordLog } from './log.fixture.ts'
+import type { Spec } from '../spec/spec.ts'
+import { newTarget } from './config-pass.ts'
 import { memoryStore } from './memory-store.fixture.ts'
-import { type ModelHost, modelFiles, modelHost } from './model-host.fixture.ts'
-import type { Store } from './ports.ts'
-import { queued } from './records.fixture.ts'
-import type { Desired, TargetRecord } from './records.ts'
-import { createStatistics } from './statistics.ts'
+import type { ModelHost } from './model-host.fixture.ts'
+import { queued, target as targetOf } from './records.fixture.ts'
 import { sweepHost } from './sweep.ts'
 import { passTarget, pausedReason } from './target-pass.ts'
-import { createTracker } from './tracker.ts'
+import { shopKey as key, shopService, shopSite, targetScene } from './target-scene.fixture.ts'
 
-const key = 'acme/config:shop@web-1'
-const target = { repo: 'acme/config', app: 'shop', host: 'web-1', preview: null }
-const siteServer = { image: 'caddy:2', command: ['serve', '{root}'] }
-
-const service: ServiceSpec = {
-  kind: 'Service',
-  name: 'shop',
-  hosts: ['web-1'],
-  dependsOn: [],
-  paused: null,
-  ports: [],
-  healthcheck: null,
-  restart: { name: 'unless-stopped', maxRetries: 0 },
-  cpus: null,
-  memoryBytes: null,
-  monitorMs: 0,
-  progressDeadlineMs: 300_000,
-  keepReleases: 2,
-  recreateVolumes: false,
-  labels: {},
-  image: 'shop:1',
-  pullPolicy: 'missing',
-  entrypoint: null,
-  command: null,
-  environment: {},
-  user: null,
-  workingDir: null,
-  mounts: [],
-  replicas: 2,
-  order: 'start-first',
-  stopSignal: null,
-  stopGraceMs: 1_000,
-}
-const { kind: _kind, image: _image, ...rest } = service
-const site: SiteSpec = { ...rest, kind: 'Site', source: { files: 'sites/shop' }, root: '.' }
+const service = shopService({ replicas: 2, order: 'start-first' })
+const site = shopSite('sites/shop')
 
 beforeEach(() => void vi.useFakeTimers({ now: Date.parse('2026-11-21T10:00:00.000Z') }))
 afterEach(() => void vi.useRealTimers())
-
-/** One target on one host, and what the config repo wants of it. */
-function scene(store: Store = memoryStore()) {
-  const docker = modelHost({ volume: volumeName(store.owner) })
-  const log = recordLog()
-  const changed: string[] = []
-  const parts = {
-    store,
-    hosts: new Map([[docker.host.name, docker.host]]),
-    tracker: createTracker({ pollMs: 1_000, watch: { subscribe: () => () => {} } }),
-    files: modelFiles,
-    siteServer,
-    hostStatus: alwaysKnown,
-    progressDeadlineMs: 300_000,
-    healing: { limit: 5, windowMs: 300_000 },
-    statistics: createStatistics(),
-    onChange: (changedKey: string) => void changed.push(changedKey),
-    log,
-  }
-  let count = 0
-
-  return {
-    store,
-    docker,
-    log,
-    parts,
-    changed,
-    /** The repo wants this now; a deployment is queued for it. */
-    async wish(spec: Spec, over: Partial<Deployment> = {}): Promise<string> {
-      count += 1
-      const specHash = hashSpec({ hash: JSON.stringify(spec), filesOid: null, spec, siteServer })
-      const desired: Desired = {
-        commit: `c${count}`,
-        specHash,
-        spec: { spec, path: 'apps/shop.yaml', line: 1, hash: JSON.stringify(spec) },
-      }
-      const id = `d-${count}`
-      const now = new Date().toISOString()
-      const deadlineAt = new Date(Date.now() + 1_800_000).toISOString()
-      const deployment = {
-        ...queued('shop', { id, commit: `c${count}`, specHash, now, deadlineAt }),
-        ...over,
-      }
-      await store.updateTarget(key, (stored) => ({
-        ...(stored ?? newTarget(key, target)),
-        desired,
-        deployments: [...(stored?.deployments ?? []), deployment],
-        reports: { ...stored?.reports, [id]: newReport },
-      }))
-      return id
-    },
-    /** One pass, all its waits included. */
-    async pass(signal = new AbortController().signal) {
-      const passing = passTarget(parts, key, { holder: 'worker', signal })
-      passing.catch(() => {})
-      for (let turn = 0; turn < 40; turn += 1) await vi.advanceTimersByTimeAsync(1_000)
-      return passing
-    },
-    async record(): Promise<TargetRecord> {
-      return (await store.readTarget(key)) ?? newTarget(key, target)
-    },
-    async result(id: string) {
-      const { deployments } = (await store.readTarget(key)) ?? newTarget(key, target)
-      return deployments.find((deployment) => deployment.id === id)?.result
-    },
-  }
-}
 
 /** Names and states on the host, without the digests in them. */
 function standing({ model }: ModelHost): string[] {
@@ -132,7 +25,7 @@ function standing({ model }: ModelHost): string[] {
 
 describe('a deployment', () => {
   test('goes through its phases to active, and what was proven is the applied release', async () => {
-    const { wish, pass, record, docker, changed } = scene()
+    const { wish, pass, record, docker, changed } = targetScene()
     const id = await wish(service)
     expect(await pass()).toBeNull()
     const { applied, deployments } = await record()
@@ -153,7 +46,7 @@ describe('a deployment', () => {
   })
 
   test('of a Site writes its release and points its links', async () => {
-    const { wish, pass, result, docker } = scene()
+    const { wish, pass, result, docker } = targetScene()
     const id = await wish(site)
     await pass()
     expect(await result(id)).toEqual({ kind: 'succeeded' })
@@ -167,7 +60,7 @@ describe('a deployment', () => {
   })
 
   test('replaces the release before only after its own is proven', async () => {
-    const { wish, pass, docker } = scene()
+    const { wish, pass, docker } = targetScene()
     await wish(service)
     await pass()
     docker.acts.length = 0
@@ -179,7 +72,7 @@ describe('a deployment', () => {
   })
 
   test('a pass after it does nothing', async () => {
-    const { wish, pass, record, docker } = scene()
+    const { wish, pass, record, docker } = targetScene()
     await wish(service)
     await pass()
     docker.acts.length = 0
@@ -190,7 +83,7 @@ describe('a deployment', () => {
   })
 
   test('keeps as many proven releases of a Site as its spec says', async () => {
-    const { wish, pass, docker } = scene()
+    const { wish, pass, docker } = targetScene()
     for (const path of ['a', 'b', 'c', 'd']) {
       await wish({ ...site, source: { files: path } })
       await pass()
@@ -202,7 +95,7 @@ describe('a deployment', () => {
 
 describe('a deployment that fails', () => {
   test('says where and why with the last words of its container, and leaves nothing where there was nothing', async () => {
-    const { wish, pass, result, docker } = scene()
+    const { wish, pass, result, docker } = targetScene()
     const id = await wish(service)
     docker.answer(() => ({ state: 'exited', exitCode: 3, healthLog: ['no answer'] }))
     await pass()
@@ -218,7 +111,7 @@ describe('a deployment that fails', () => {
   })
 
   test('leaves the release before in place and says that it serves', async () => {
-    const { wish, pass, record, result, docker } = scene()
+    const { wish, pass, record, result, docker } = targetScene()
     await wish(service)
     await pass()
     const { applied } = await record()
@@ -234,7 +127,7 @@ describe('a deployment that fails', () => {
   })
 
   test('puts a release back that it had to stop first', async () => {
-    const { wish, pass, record, result, docker } = scene()
+    const { wish, pass, record, result, docker } = targetScene()
     const one: Spec = { ...service, replicas: 1, order: 'stop-first' }
     await wish(one)
     await pass()
@@ -253,7 +146,7 @@ describe('a deployment that fails', () => {
       [null, 'there was none; what this attempt left could not be removed (the disk is full)'],
       [service, 'could not be put back yet (the disk is full); healing goes on trying'],
     ] as const) {
-      const { wish, pass, result, docker } = scene()
+      const { wish, pass, result, docker } = targetScene()
       if (before) {
         await wish(before)
         await pass()
@@ -270,7 +163,7 @@ describe('a deployment that fails', () => {
   })
 
   test('is not tried again by itself', async () => {
-    const { wish, pass, docker } = scene()
+    const { wish, pass, docker } = targetScene()
     await wish(service)
     docker.answer(() => ({ state: 'dead' }))
     await pass()
@@ -280,7 +173,7 @@ describe('a deployment that fails', () => {
   })
 
   test('a folder that is gone is for the repo to mend', async () => {
-    const { wish, pass, result } = scene()
+    const { wish, pass, result } = targetScene()
     const id = await wish({ ...site, source: { files: 'missing' } })
     await pass()
     expect(await result(id)).toMatchObject({
@@ -291,7 +184,7 @@ describe('a deployment that fails', () => {
   })
 
   test('an error nobody foresaw is logged as a bug of ours', async () => {
-    const { wish, pass, result, docker, log } = scene()
+    const { wish, pass, result, docker, log } = targetScene()
     const id = await wish(service)
     docker.refuse(() => {
       throw new Error('cannot read properties of undefined')
@@ -308,7 +201,7 @@ describe('a deployment that fails', () => {
       [4, 'succeeded'],
       [5, 'failed'],
     ] as const) {
-      const { wish, pass, result, docker } = scene()
+      const { wish, pass, result, docker } = targetScene()
       const id = await wish(service)
       let count = 0
       docker.refuse((act) => {
@@ -322,7 +215,7 @@ describe('a deployment that fails', () => {
   })
 
   test('a host where something else undoes all work ends it', async () => {
-    const { wish, pass, result, docker } = scene()
+    const { wish, pass, result, docker } = targetScene()
     const id = await wish(service)
     // Whatever was started is stopped again before the next look.
     const { observe } = docker.host
@@ -343,7 +236,7 @@ describe('a deployment that fails', () => {
 
 describe('a process that ends', () => {
   test('after any act leaves a deployment the next one completes, with exactly its release', async () => {
-    const whole = scene()
+    const whole = targetScene()
     await whole.wish(service)
     await whole.pass()
     await whole.wish({ ...service, image: 'shop:2' })
@@ -353,7 +246,7 @@ describe('a process that ends', () => {
     expect(actCount).toBeGreaterThan(7)
 
     for (let cut = 0; cut < actCount; cut += 1) {
-      const { wish, pass, result, record, docker } = scene()
+      const { wish, pass, result, record, docker } = targetScene()
       await wish(service)
       await pass()
       const id = await wish({ ...service, image: 'shop:2' })
@@ -376,7 +269,7 @@ describe('a process that ends', () => {
   })
 
   test('is told in the history of what it left', async () => {
-    const { wish, pass, record, docker } = scene()
+    const { wish, pass, record, docker } = targetScene()
     await wish(service)
     const process = new AbortController()
     docker.refuse(() => process.abort(new TowlineError('stopping', { fault: 'cancelled' })))
@@ -391,7 +284,7 @@ describe('a process that ends', () => {
   })
 
   test('leaves what was pinned: the next one goes on with it, though the tag moved meanwhile', async () => {
-    const { wish, pass, record, docker } = scene()
+    const { wish, pass, record, docker } = targetScene()
     const id = await wish(service)
     const process = new AbortController()
     docker.refuse(() => process.abort(new TowlineError('stopping', { fault: 'cancelled' })))
@@ -408,7 +301,7 @@ describe('a process that ends', () => {
 
 describe('several at once', () => {
   test('the newest wish is deployed; those before it are superseded and name it', async () => {
-    const { wish, pass, result, docker } = scene()
+    const { wish, pass, result, docker } = targetScene()
     const [first, second, third] = [
       await wish(service),
       await wish({ ...service, image: 'shop:2' }),
@@ -422,7 +315,7 @@ describe('several at once', () => {
   })
 
   test('a target another worker holds is left to it', async () => {
-    const { wish, store, parts, docker } = scene()
+    const { wish, store, parts, docker } = targetScene()
     await wish(service)
     const claim = await store.claimTarget(key, { holder: 'other', ttlMs: 60_000 })
     const { signal } = new AbortController()
@@ -432,7 +325,7 @@ describe('several at once', () => {
   })
 
   test('the claim is free again after a pass, also after one that failed', async () => {
-    const { wish, pass, store, docker } = scene()
+    const { wish, pass, store, docker } = targetScene()
     await wish(service)
     await pass()
     docker.host.observe = () => Promise.reject(new TowlineError('no answer', { fault: 'temporary' }))
@@ -442,7 +335,7 @@ describe('several at once', () => {
 
   test('a worker that lost its claim stores nothing more', async () => {
     const inner = memoryStore()
-    const { wish, pass, docker, result } = scene(inner)
+    const { wish, pass, docker, result } = targetScene(inner)
     const id = await wish(service)
     docker.refuse((act) => {
       if (act !== 'ensureNetwork') return
@@ -456,10 +349,10 @@ describe('several at once', () => {
 
 describe('what waits', () => {
   test('a dependency that is not there yet is waited for, and the deployment says so', async () => {
-    const { wish, pass, record, store } = scene()
+    const { wish, pass, record, store } = targetScene()
     await wish({ ...service, dependsOn: ['db'] })
     await store.updateTarget('acme/config:db@web-1', () => ({
-      ...newTarget('acme/config:db@web-1', { ...target, app: 'db' }),
+      ...newTarget('acme/config:db@web-1', { ...targetOf('shop'), app: 'db' }),
       desired: { commit: 'c1', specHash: 'db-1', spec: { spec: service, path: '', line: 1, hash: '' } },
     }))
     expect(await pass()).toEqual({ delayMs: expect.any(Number) })
@@ -467,7 +360,7 @@ describe('what waits', () => {
   })
 
   test('a dependency that failed refuses it', async () => {
-    const { wish, pass, result, store } = scene()
+    const { wish, pass, result, store } = targetScene()
     const id = await wish({ ...service, dependsOn: ['db'] })
     const failed: Deployment = {
       ...queued('db'),
@@ -483,7 +376,7 @@ describe('what waits', () => {
       },
     }
     await store.updateTarget('acme/config:db@web-1', () => ({
-      ...newTarget('acme/config:db@web-1', { ...target, app: 'db' }),
+      ...newTarget('acme/config:db@web-1', { ...targetOf('shop'), app: 'db' }),
       desired: { commit: 'c1', specHash: 'db-1', spec: { spec: service, path: '', line: 1, hash: '' } },
       deployments: [failed],
     }))
@@ -496,7 +389,7 @@ describe('what waits', () => {
   })
 
   test('a pause holds what is queued', async () => {
-    const { wish, pass, record, docker } = scene()
+    const { wish, pass, record, docker } = targetScene()
     await wish({ ...service, paused: { reason: 'migration', until: null } })
     expect(await pass()).toBeNull()
     expect((await record()).deployments[0]).toMatchObject({ phase: 'queued', message: 'paused: migration' })
@@ -513,7 +406,7 @@ describe('what waits', () => {
   })
 
   test('deployments to a host that left server.yaml are cancelled', async () => {
-    const { wish, result, parts } = scene()
+    const { wish, result, parts } = targetScene()
     const id = await wish(service)
     const { signal } = new AbortController()
     await passTarget({ ...parts, hosts: new Map() }, key, { holder: 'worker', signal })
@@ -524,14 +417,14 @@ describe('what waits', () => {
   })
 
   test('an unknown target is nothing to do', async () => {
-    const { pass } = scene()
+    const { pass } = targetScene()
     expect(await pass()).toBeNull()
   })
 })
 
 describe('healing', () => {
   async function drifted() {
-    const made = scene()
+    const made = targetScene()
     await made.wish(service)
     await made.pass()
     made.docker.acts.length = 0
@@ -588,7 +481,7 @@ describe('healing', () => {
 
 describe('a sweep', () => {
   test('of a host as it should be finds nothing due', async () => {
-    const { wish, pass, parts, docker } = scene()
+    const { wish, pass, parts, docker } = targetScene()
     await wish(service)
     await pass()
     const { signal } = new AbortController()
@@ -597,7 +490,7 @@ describe('a sweep', () => {
   })
 
   test('of a host nothing is known of does not even ask it', async () => {
-    const { parts, docker } = scene()
+    const { parts, docker } = targetScene()
     docker.host.observe = () => expect.unreachable()
     const { signal } = new AbortController()
     expect(await sweepHost(parts, docker.host, { deep: true, signal })).toEqual({
@@ -608,7 +501,7 @@ describe('a sweep', () => {
   })
 
   test('of a host that is away says so and does not take that for drift', async () => {
-    const { wish, parts, docker, log } = scene()
+    const { wish, parts, docker, log } = targetScene()
     await wish(service)
     docker.host.observe = () =>
       Promise.reject(new TowlineError('no answer', { fault: 'temporary', hint: 'Is it up?' }))
@@ -624,7 +517,7 @@ describe('a sweep', () => {
   test('reads the files of Sites only where there are some', async () => {
     const asked: (boolean | undefined)[] = []
     for (const spec of [service, site]) {
-      const { wish, pass, parts, docker } = scene()
+      const { wish, pass, parts, docker } = targetScene()
       await wish(spec)
       await pass()
       const { observe } = docker.host

@@ -1,4 +1,5 @@
 import { vi } from 'vitest'
+import type { Deployment } from '../rollout/deployment.ts'
 import { volumeName } from '../rollout/target.ts'
 import { hashSpec } from '../spec/release.ts'
 import type { ServiceSpec, SiteSpec, Spec, SpecMount } from '../spec/spec.ts'
@@ -7,6 +8,7 @@ import { alwaysKnown } from './host-status.ts'
 import { recordLog } from './log.fixture.ts'
 import { memoryStore } from './memory-store.fixture.ts'
 import { type ModelHost, modelFiles, modelHost } from './model-host.fixture.ts'
+import type { Store } from './ports.ts'
 import { queued, target } from './records.fixture.ts'
 import type { TargetRecord } from './records.ts'
 import { createStatistics } from './statistics.ts'
@@ -60,8 +62,8 @@ export function shopSite(files: string): SiteSpec {
 }
 
 /** The target `shop` on a modelled host, and what the config repo wants of it. Needs fake timers. */
-export function targetScene() {
-  const store = memoryStore()
+export function targetScene(store: Store = memoryStore()) {
+  const changed: string[] = []
   const docker: ModelHost = modelHost({ volume: volumeName(store.owner) })
   const log = recordLog()
   const statistics = createStatistics()
@@ -74,7 +76,7 @@ export function targetScene() {
     hostStatus: alwaysKnown,
     progressDeadlineMs: 300_000,
     healing: { limit: 5, windowMs: 300_000 },
-    onChange: () => {},
+    onChange: (key) => void changed.push(key),
     statistics,
     log,
   }
@@ -86,8 +88,10 @@ export function targetScene() {
     log,
     parts,
     statistics,
+    /** Keys of the targets that were told to have changed. */
+    changed,
     /** The repo wants this now; a deployment is queued for it. Returns its id. */
-    async wish(spec: Spec): Promise<string> {
+    async wish(spec: Spec, over: Partial<Deployment> = {}): Promise<string> {
       count += 1
       const id = `d-${count}`
       const specHash = hashSpec({ hash: JSON.stringify(spec), filesOid: null, spec, siteServer })
@@ -100,7 +104,7 @@ export function targetScene() {
         removal: null,
         deployments: [
           ...(stored?.deployments ?? []),
-          queued('shop', { id, commit: `c${count}`, specHash, now, deadlineAt }),
+          { ...queued('shop', { id, commit: `c${count}`, specHash, now, deadlineAt }), ...over },
         ],
         reports: { ...stored?.reports, [id]: newReport },
       }))
