@@ -236,7 +236,9 @@ async function repoItems(store: Store, repo: string): Promise<Item[]> {
   const open = record?.revisions.filter(({ report }) => !report.done) ?? []
   return Promise.all(
     open.map(async (revision) => {
-      const check = renderRevisionCheck(await viewRevision(store, revision))
+      const check = renderRevisionCheck(
+        await viewRevision(store, { revision, isNewest: revision === record?.revisions.at(-1) }),
+      )
       const save = async (change: (report: ReportState) => ReportState) => {
         await store.updateRepo(repo, (stored) => {
           if (!stored) throw new TowlineError(`the record of ${repo} is gone`, { fault: 'stale' })
@@ -271,14 +273,20 @@ function saysTheSame(a: Revision, b: Revision): boolean {
   return said(a) === said(b)
 }
 
-async function viewRevision(store: Store, revision: Revision): Promise<RevisionView> {
+/** What is missing of an older revision was dropped since; what is missing of the newest has yet to be stored. */
+async function viewRevision(
+  store: Store,
+  { revision, isNewest }: { revision: Revision; isNewest: boolean },
+): Promise<RevisionView> {
   const deployments = await Promise.all(
     revision.deploymentIds.map(async ({ target, deploymentId }) => {
       const record = await store.readTarget(target)
       return record?.deployments.find(({ id }) => id === deploymentId) ?? []
     }),
   )
-  return { ...revision, deployments: deployments.flat() }
+  const found = deployments.flat()
+  const isWhole = !isNewest || found.length === revision.deploymentIds.length
+  return { ...revision, deployments: found, isWhole }
 }
 
 function isDue({ check, report, isFinal }: Item): boolean {

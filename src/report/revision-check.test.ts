@@ -9,6 +9,7 @@ const quiet: RevisionView = {
   seenAt: at(0),
   problems: [],
   deployments: [],
+  isWhole: true,
   unchangedCount: 0,
   pausedTargets: [],
   removals: [],
@@ -216,4 +217,11 @@ test("more problems than fit are cut to GitHub's limit", () => {
   const check = renderRevisionCheck({ ...quiet, problems })
   expect(check.text).toHaveLength(65_535)
   expect(check.annotations).toHaveLength(500)
+})
+
+test('a revision whose deployments are not all stored yet has not ended, however well the others did', () => {
+  expect(renderRevisionCheck({ ...quiet, isWhole: false })).toMatchObject({
+    status: 'in_progress',
+    conclusion: null,
+  })
 })

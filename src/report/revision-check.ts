@@ -11,6 +11,8 @@ export type RevisionView = {
   seenAt: string
   problems: Problem[]
   deployments: Deployment[]
+  /** False while a deployment it asked for is not stored yet: a kill came in between, and the next pass stores it. */
+  isWhole: boolean
   unchangedCount: number
   pausedTargets: { target: string; reason: string }[]
   removals: { target: string; removeAfter: string; volumes: boolean }[]
@@ -27,7 +29,7 @@ export function revisionExternalId(revision: { commit: string; attempt: number }
 
 /** True once nothing of the revision can change any more. */
 function revisionEnded(revision: RevisionView): boolean {
-  return revision.deployments.every(({ result }) => result !== null)
+  return revision.isWhole && revision.deployments.every(({ result }) => result !== null)
 }
 
 /** The check run over all targets of a commit. The same revision always gives the same run. */
