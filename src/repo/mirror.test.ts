@@ -605,6 +605,25 @@ describe('the folder on disk', () => {
     },
   )
 
+  test.each([
+    ['in the middle of an id', (list: string) => list.slice(0, 20)],
+    ['at its very start', () => ''],
+  ])('a kill that cut the list of where the history ends %s is mended by the next fetch', async (_, cut) => {
+    const work = await workTree()
+    await work.commit({ write: { a: '0' } })
+    const first = await work.commit({ write: { a: '1' } })
+    await work.push()
+    await (await open()).fetch({ signal })
+    const list = join(folder, 'clone-1', 'shallow')
+    await writeFile(list, cut(await readFile(list, 'utf8')))
+    const head = await work.commit({ write: { a: '2' } })
+    await work.push()
+    const mirror = await open()
+    expect(await content(mirror, first, 'a')).toBe('1')
+    expect(await mirror.fetch({ signal })).toBe(head)
+    expect(await content(mirror, head, 'a')).toBe('2')
+  })
+
   test('a mirror of another branch or URL is not used', async () => {
     const work = await workTree()
     await work.commit({ write: { a: '1' } })

@@ -274,10 +274,23 @@ async function openGeneration(
   try {
     if ((await readFile(join(gitdir, markerFile), 'utf8')) !== marker(origin)) return null
     const head = await git.resolveRef({ fs, gitdir, ref: branchRef(origin.branch) })
-    return { number, gitdir, head, packs: openPacks(gitdir), damaged: false }
+    return { number, gitdir, head, packs: openPacks(gitdir), damaged: !(await hasSoundShallow(gitdir)) }
   } catch {
     return null // Half written: whatever is wrong with it, a fresh clone is right.
   }
+}
+
+/**
+ * isomorphic-git writes the list of where the history ends in place, so a kill may cut it. No git server answers to half
+ * an id, so nothing could be fetched ever again; what is here already stays readable.
+ */
+async function hasSoundShallow(gitdir: string): Promise<boolean> {
+  const list = await readFile(join(gitdir, 'shallow'), 'utf8').catch((error: unknown) => {
+    // A history that is whole has none.
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return null
+    throw error
+  })
+  return list === null || /^(?:[0-9a-f]{40}\n?)+$/.test(list)
 }
 
 async function removeGeneration({ packs, gitdir }: Generation): Promise<void> {
