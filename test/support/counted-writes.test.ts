@@ -5,10 +5,13 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { countWrites } from './counted-writes.ts'
 
-/** Writes twice as the store does, then removes one of them. */
-const program = `
+const preamble = `
 import { rename, rm, writeFile } from 'node:fs/promises'
 const data = process.env.TOWLINE_DATA
+`
+
+/** Writes twice as the store does, then removes one of them. */
+const storing = `
 for (const name of ['one', 'two']) {
   await writeFile(data + '/' + name + '.tmp', 'content')
   await rename(data + '/' + name + '.tmp', data + '/' + name)
@@ -51,6 +54,12 @@ test('dies in the middle of a file that is written in place', async () => {
   expect(await readFile(join(scene.data, 'one.tmp'), 'utf8')).toBe('con')
 })
 
+test('dies after a change that fails, too', async () => {
+  await using scene = await startScene()
+  scene.counted.count({ n: 1, moment: 'after' })
+  expect(await scene.run(`await rename(data + '/missing', data + '/other').catch(() => {})`)).toBe('SIGKILL')
+})
+
 test('does nothing while nothing is counted', async () => {
   await using scene = await startScene()
   scene.counted.count({ n: 1, moment: 'before' })
@@ -66,9 +75,9 @@ async function startScene() {
   return {
     data,
     counted,
-    async run(): Promise<number | NodeJS.Signals | null> {
+    async run(program = storing): Promise<number | NodeJS.Signals | null> {
       const file = join(elsewhere, 'program.mjs')
-      await writeFile(file, program)
+      await writeFile(file, preamble + program)
       const child = spawn(process.execPath, [file], {
         env: { ...counted.environment, TOWLINE_DATA: data, ELSEWHERE: join(elsewhere, 'file') },
         stdio: 'inherit',

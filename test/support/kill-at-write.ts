@@ -43,9 +43,12 @@ function wrap<A extends unknown[], R>(
       await half?.(...args)
       die()
     }
-    const result = await act(...args)
-    if (moment === 'after') die()
-    return result
+    try {
+      return await act(...args)
+    } finally {
+      // Also where it failed: to rename what is not there is a change that was tried.
+      if (moment === 'after') die()
+    }
   }
   Object.assign(disk, { [name]: wrapped })
 }
