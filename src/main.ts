@@ -11,6 +11,7 @@ import { createApp, gitHubAddress } from './github/app.ts'
 import { createChecks } from './github/checks.ts'
 import { createDeliveries } from './github/deliveries.ts'
 import { watchReachability } from './github/reachability.ts'
+import { logOutput } from './log-output.ts'
 import { createServer } from './monitor/server.ts'
 import { loadServerConfig, openHosts } from './operator-config.ts'
 import { explain, TowlineError } from './rollout/error.ts'
@@ -121,7 +122,7 @@ function refuseAddress(error: unknown): never {
 
 function createLog({ logLevel, logFormat }: Environment): Logger {
   const redact = { paths: ['*.token', '*.authorization', 'err.request.headers', 'err.cause'], remove: true }
-  if (logFormat === 'json') return pino({ level: logLevel, redact })
+  if (logFormat === 'json') return pino({ level: logLevel, redact }, logOutput(process.stdout.fd))
   return pino({ level: logLevel, redact, transport: { target: 'pino-pretty' } })
 }
 

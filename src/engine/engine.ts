@@ -92,7 +92,8 @@ export function createEngine(parts: EngineParts): Engine {
   const access = new Map<string, RepoAccess>()
   /** Repos whose last pass here was whole. Any other's head is read again: a crash or a failure may have cut it short. */
   const read = new Set<string>()
-  let lastDeepMs = 0
+  /** By the steady clock. */
+  let lastDeepMs = Number.NEGATIVE_INFINITY
   let wasAnswered = true
   let polling: Promise<void> | null = null
   /** Settled once nothing that the store lost is taken for new. null before the first try, and after one that failed. */
@@ -100,11 +101,11 @@ export function createEngine(parts: EngineParts): Engine {
 
   const outbox = createOutbox({ ...parts, writeIntervalMs: parts.limits.githubWriteIntervalMs })
   const watch = watchHosts(hosts.values(), {
-    onConnected,
+    onConnected: (host) => inBackground(onConnected(host)),
     onLost: hostStatus.lost,
     onEvent,
     // A network or volume belongs to no single target: only a look at the whole host tells whom it concerns.
-    onResource: ({ host }) => void sweepOne(host),
+    onResource: ({ host }) => inBackground(sweepOne(host)),
     log,
   })
   const targetParts: TargetParts = {
@@ -129,7 +130,7 @@ export function createEngine(parts: EngineParts): Engine {
   const configParts: ConfigParts & { onAnswer: (key: string) => void } = {
     ...parts,
     deadlineMs: parts.limits.deadlineMs,
-    onWish: (key) => void onWish(key),
+    onWish: (key) => inBackground(onWish(key)),
     onRevision: outbox.markRepo,
     onAnswer: outbox.markTarget,
   }
@@ -251,10 +252,18 @@ export function createEngine(parts: EngineParts): Engine {
   /** Each (re)connection asks for a whole look; what waited for the host goes on at once. */
   async function onConnected(host: string) {
     hostStatus.answered(host)
-    void sweepOne(host)
     for (const record of await store.listTargets()) {
       if (record.target.host === host && openCount(record) > 0) queue.add(record.key, { priority: 'user' })
     }
+    await sweepOne(host)
+  }
+
+  /** What nobody waits for. The sweep makes up for what fails here. */
+  function inBackground(work: Promise<unknown>): void {
+    work.catch((error: unknown) => {
+      if (!shutdown.signal.aborted)
+        log.warn({ err: error, ...explain(error) }, 'a look could not be finished')
+    })
   }
 
   async function reconcile(key: string): Promise<boolean> {
@@ -302,8 +311,8 @@ export function createEngine(parts: EngineParts): Engine {
   async function sweepAll(forceDeep: boolean): Promise<SweepReport> {
     const at = new Date().toISOString()
     const beganAtMs = performance.now()
-    const deep = forceDeep || Date.now() - lastDeepMs >= deepIntervalMs
-    if (deep) lastDeepMs = Date.now()
+    const deep = forceDeep || beganAtMs - lastDeepMs >= deepIntervalMs
+    if (deep) lastDeepMs = beganAtMs
     // At the same time: a GitHub that is slow or away must not hold up healing, nor a host that hangs a push.
     const [swept, sweptRepos] = await Promise.all([
       Promise.all([...hosts.keys()].map((name) => sweepOne(name, deep))),
@@ -364,7 +373,7 @@ export function createEngine(parts: EngineParts): Engine {
         hostStatus.lost(name, new TowlineError(found.error, { fault: 'temporary' }))
       return found
     }
-    if (found.targetCount > 0 && hostStatus.answered(name)) void onConnected(name)
+    if (found.targetCount > 0 && hostStatus.answered(name)) inBackground(onConnected(name))
     for (const { target } of found.due) queue.add(target)
     return found
   }

@@ -25,16 +25,16 @@ export async function rawDeployments(
       await passes(container, model.Config.Healthcheck?.Test?.slice(1) ?? [])
     }),
   )
-  await removeAll(made, { atOnce })
+  await removeAll(made)
   return tookMs
 }
 
-/** Not all at the same time: an Engine that removes hundreds at once keeps calling some of them part of their network. */
-export async function removeAll(
-  containers: readonly Docker.Container[],
-  { atOnce }: { atOnce: number },
-): Promise<void> {
-  await forEach(containers, { atOnce }, (container) => container.remove({ force: true, v: true }))
+/**
+ * One after another: an Engine that removes many at the same time may lose count of the containers in their network,
+ * and then refuses to remove the network until it is restarted.
+ */
+export async function removeAll(containers: readonly Docker.Container[]): Promise<void> {
+  for (const container of containers) await container.remove({ force: true, v: true })
 }
 
 async function forEach<T>(

@@ -77,10 +77,7 @@ async function deployOnce(dockerSocket: string, load: Load): Promise<Outcome> {
   const deployments = await onlyDeployments(town, apps)
   // The floor finds the host as Towline found it.
   const atOnce = load.atOnce ?? defaultAtOnce
-  await removeAll(
-    models.map(({ Id }) => town.docker.getContainer(Id)),
-    { atOnce },
-  )
+  await removeAll(models.map(({ Id }) => town.docker.getContainer(Id)))
   const floorMs = await rawDeployments(town.docker, models, { atOnce })
   const outcome = {
     activeMs: Math.max(...deployments.map(({ endedAtMs }) => endedAtMs)) - sentAtMs,
